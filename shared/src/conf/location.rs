@@ -1,0 +1,104 @@
+//! What was written in a location, a directory, a virtual host: the settings that are inherited, the same for both servers.
+
+use crate::vocabulary::Setting;
+use crate::vocabulary::value::Value;
+
+/// The settings of a place, as written. `None` where nothing was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocationConf {
+    callable: Option<String>,
+    script_reloading: Option<bool>,
+    pass_authorization: Option<bool>,
+    chunked_request: Option<bool>,
+    request_buffering: Option<bool>,
+    enable_sendfile: Option<bool>,
+}
+
+impl LocationConf {
+    /// Takes a setting; `false` where it is not one of a location's, or its value not of the kind that it takes.
+    pub fn apply(&mut self, setting: Setting, value: &Value) -> bool {
+        match (setting, value) {
+            (Setting::Callable, Value::Word(name)) => self.callable = Some(name.clone()),
+            (Setting::ScriptReloading, Value::Flag(on)) => self.script_reloading = Some(*on),
+            (Setting::PassAuthorization, Value::Flag(on)) => self.pass_authorization = Some(*on),
+            (Setting::ChunkedRequest, Value::Flag(on)) => self.chunked_request = Some(*on),
+            (Setting::RequestBuffering, Value::Flag(on)) => self.request_buffering = Some(*on),
+            (Setting::EnableSendfile, Value::Flag(on)) => self.enable_sendfile = Some(*on),
+            _ => return false,
+        }
+        true
+    }
+
+    /// What holds inside, given what was written outside.
+    #[must_use]
+    pub fn inherit(&self, outer: &Self) -> Self {
+        Self {
+            callable: self.callable.clone().or_else(|| outer.callable.clone()),
+            script_reloading: self.script_reloading.or(outer.script_reloading),
+            pass_authorization: self.pass_authorization.or(outer.pass_authorization),
+            chunked_request: self.chunked_request.or(outer.chunked_request),
+            request_buffering: self.request_buffering.or(outer.request_buffering),
+            enable_sendfile: self.enable_sendfile.or(outer.enable_sendfile),
+        }
+    }
+
+    /// The application's name in its script.
+    #[must_use]
+    pub fn callable(&self) -> &str {
+        self.callable.as_deref().unwrap_or("application")
+    }
+
+    /// Whether a changed script is loaded anew.
+    #[must_use]
+    pub fn script_reloading(&self) -> bool {
+        self.script_reloading.unwrap_or(true)
+    }
+
+    /// Whether credentials reach environ.
+    #[must_use]
+    pub fn pass_authorization(&self) -> bool {
+        self.pass_authorization.unwrap_or(false)
+    }
+
+    /// Whether request bodies without a length are accepted.
+    #[must_use]
+    pub fn chunked_request(&self) -> bool {
+        self.chunked_request.unwrap_or(true)
+    }
+
+    /// Whether the server spools a request's body first.
+    #[must_use]
+    pub fn request_buffering(&self) -> bool {
+        self.request_buffering.unwrap_or(true)
+    }
+
+    /// Whether files are sent by the kernel; `None` where the server's own setting holds.
+    #[must_use]
+    pub fn enable_sendfile(&self) -> Option<bool> {
+        self.enable_sendfile
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_inside_wins_and_the_rest_is_inherited() {
+        let mut outer = LocationConf::default();
+        assert!(outer.apply(Setting::Callable, &Value::Word("app".into())));
+        assert!(outer.apply(Setting::PassAuthorization, &Value::Flag(true)));
+        let mut inner = LocationConf::default();
+        assert!(inner.apply(Setting::PassAuthorization, &Value::Flag(false)));
+        let merged = inner.inherit(&outer);
+        assert_eq!((merged.callable(), merged.pass_authorization()), ("app", false));
+    }
+
+    #[test]
+    fn what_is_not_a_locations_is_left_to_the_module() {
+        let mut conf = LocationConf::default();
+        assert!(!conf.apply(Setting::Threads, &Value::Number(3)));
+        assert!(!conf.apply(Setting::Callable, &Value::Flag(true)));
+        assert_eq!(conf, LocationConf::default());
+    }
+}

@@ -1,0 +1,5 @@
+//! Configuration in two stages: as written ([`location`], [`process`]), as decided ([`mount`]).
+
+pub mod location;
+pub mod mount;
+pub mod process;

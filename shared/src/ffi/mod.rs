@@ -1,0 +1,3 @@
+//! What keeps the C boundary safe.
+
+pub mod guard;
