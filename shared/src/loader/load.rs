@@ -1,15 +1,18 @@
 //! Opening libpython and the engine, and the engine's functions as safe methods.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW, Symbol};
 use thiserror::Error;
 
-use super::abi::EngineTable;
+use super::abi::{self, Bytes, EngineConf, EngineEntry, EngineTable, LogTable, Report};
 use super::locate::Python;
 use super::{exchange_table, offer_exchange, offer_source};
 use crate::exchange::{Exchange, Source};
+use crate::ffi::guard::guard;
 use crate::log::Level;
 
 /// The engine's file name; it lies beside the server modules.
@@ -18,9 +21,52 @@ pub const ENGINE_FILE: &str = "neat_engine.abi3.so";
 /// Why the engine does not run.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// A placeholder until this is written.
-    #[error("{0}")]
-    Other(String),
+    /// Another module of the server brought a Python into this process.
+    #[error(
+        "this process has another Python already, of another module of the server (mod_wsgi, mod_python, mod_passenger?); two \
+         cannot share a process: load only one of these modules"
+    )]
+    OtherPython,
+    /// libpython cannot be opened.
+    #[error("cannot load \"{path}\": {why}")]
+    Library {
+        /// What was to be opened.
+        path: PathBuf,
+        /// What the dynamic linker said.
+        why: String,
+    },
+    /// The library is of another version than its name says.
+    #[error("\"{path}\" is Python {found}, where Python 3.{expected} was expected")]
+    Version {
+        /// The library.
+        path: PathBuf,
+        /// What it says it is.
+        found: String,
+        /// The minor version that its home asked for.
+        expected: u32,
+    },
+    /// The engine and the server module are not of one build.
+    #[error(
+        "\"{path}\" speaks version {found} of the engine's table, this module {expected}; install both from the same build"
+    )]
+    Table {
+        /// The engine's file.
+        path: PathBuf,
+        /// What the engine speaks.
+        found: u32,
+        /// What this module speaks.
+        expected: u32,
+    },
+    /// Python did not start.
+    #[error("Python 3.{minor} of \"{program}\" did not start: {why}")]
+    Start {
+        /// The minor version.
+        minor: u32,
+        /// Its executable.
+        program: PathBuf,
+        /// What it said.
+        why: String,
+    },
 }
 
 /// What the engine is told at its start.
@@ -36,7 +82,9 @@ pub struct Start<'a> {
     pub server_version: [u32; 3],
     /// How many threads serve requests in this process.
     pub threads: u32,
-    /// Whether other processes serve the same application.
+    /// How many processes serve the same application; 0 where the server does not say.
+    pub processes: u32,
+    /// Whether other processes serve the same application, or may come to (`wsgi.multiprocess`).
     pub multiprocess: bool,
     /// Where lines that belong to no request go; called from any thread.
     pub log: fn(Level, &[u8]),
@@ -51,18 +99,124 @@ pub struct Engine {
 /// The path of the engine beside the shared object that `symbol` (any function or static of the server module) lies in.
 #[must_use]
 pub fn engine_beside(symbol: *const c_void) -> Option<PathBuf> {
-    let _ = symbol;
-    None
+    let mut about = libc::Dl_info {
+        dli_fname: std::ptr::null(),
+        dli_fbase: std::ptr::null_mut(),
+        dli_sname: std::ptr::null(),
+        dli_saddr: std::ptr::null_mut(),
+    };
+    // SAFETY: dladdr takes any address; `about` is ours.
+    if unsafe { libc::dladdr(symbol, &raw mut about) } == 0 || about.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the dynamic linker's own string, which lives as long as the object; that is never unloaded (-z nodelete).
+    let file = unsafe { CStr::from_ptr(about.dli_fname) };
+    let file = Path::new(OsStr::from_bytes(file.to_bytes()));
+    Some(file.parent()?.join(ENGINE_FILE))
 }
 
-/// Opens libpython and the engine's file and starts Python on the calling thread, which
-/// becomes its main thread: the one that [`Engine::stop`] has to be called on.
+static LOG: std::sync::OnceLock<fn(Level, &[u8])> = std::sync::OnceLock::new();
+
+unsafe extern "C" fn write_log(level: u32, message: Bytes) {
+    guard("log", (), || {
+        if let Some(log) = LOG.get() {
+            // SAFETY: the engine lends `message` for this call.
+            log(Level::from_number(level), unsafe { message.borrow() });
+        }
+    });
+}
+
+unsafe extern "C" fn take_report(state: *mut c_void, message: Bytes) {
+    guard("report", (), || {
+        // SAFETY: `state` is the String that `start` lends for its call to the engine, and `message` the engine's.
+        let (text, message) = unsafe { (&mut *state.cast::<String>(), message.borrow()) };
+        text.push_str(&String::from_utf8_lossy(message));
+    });
+}
+
+/// Opens libpython and the engine's file and starts Python on the calling thread, which becomes its main thread: the one that
+/// [`Engine::stop`] has to be called on.
 ///
 /// # Errors
 /// A [`LoadError`]. Once Python was started, a second call fails.
 pub fn start(engine: &Path, start: &Start<'_>) -> Result<Engine, LoadError> {
-    let _ = (engine, start);
-    Err(LoadError::Other("not written yet".to_owned()))
+    open_python(start.python)?;
+    let table = open_engine(engine)?;
+    let _ = LOG.set(start.log);
+    let program = start.python.program.as_os_str().as_bytes();
+    let path: Vec<u8> = start
+        .path
+        .iter()
+        .flat_map(|directory| directory.as_os_str().as_bytes().iter().copied().chain(std::iter::once(0)))
+        .collect();
+    let conf = EngineConf {
+        version: abi::VERSION,
+        program: Bytes::lend(program),
+        python_path: Bytes::lend(&path),
+        server: Bytes::lend(start.server.as_bytes()),
+        server_version: start.server_version,
+        multithread: u32::from(start.threads > 1),
+        multiprocess: u32::from(start.multiprocess),
+        threads: start.threads,
+        processes: start.processes,
+        log: LogTable { write: write_log },
+    };
+    let mut why = String::new();
+    let report = Report { state: (&raw mut why).cast(), take: take_report };
+    // SAFETY: both live for the call.
+    match unsafe { (table.start)(&raw const conf, &raw const report) } {
+        0 => Ok(Engine { table }),
+        _ => Err(LoadError::Start {
+            minor: start.python.minor,
+            program: start.python.program.clone(),
+            why: if why.is_empty() { "no reason was given".to_owned() } else { why },
+        }),
+    }
+}
+
+fn open(path: &Path, flags: i32) -> Result<Library, LoadError> {
+    // SAFETY: libpython has no initialisers of its own, and the engine is ours.
+    unsafe { Library::open(Some(path), flags) }
+        .map_err(|error| LoadError::Library { path: path.to_owned(), why: error.to_string() })
+}
+
+fn symbol<T>(library: &Library, path: &Path, name: &[u8]) -> Result<Symbol<T>, LoadError> {
+    // SAFETY: each caller names the type that the symbol has in Python's documentation or in `abi`.
+    unsafe { library.get(name) }
+        .map_err(|error| LoadError::Library { path: path.to_owned(), why: error.to_string() })
+}
+
+/// Opens libpython so that the engine and every extension module find its symbols (RTLD_GLOBAL), for as long as the process
+/// lives.
+fn open_python(python: &Python) -> Result<(), LoadError> {
+    // SAFETY: the type of the symbol is not used.
+    if unsafe { Library::this().get::<*const c_void>(b"Py_IsInitialized\0") }.is_ok() {
+        return Err(LoadError::OtherPython);
+    }
+    let library = open(&python.library, RTLD_NOW | RTLD_GLOBAL)?;
+    let version: Symbol<unsafe extern "C" fn() -> *const c_char> =
+        symbol(&library, &python.library, b"Py_GetVersion\0")?;
+    // SAFETY: may be called before Python is initialised, and returns a static string.
+    let found = unsafe { CStr::from_ptr(version()) }.to_string_lossy().into_owned();
+    std::mem::forget(library);
+    if found.starts_with(&format!("3.{}.", python.minor)) {
+        return Ok(());
+    }
+    let found = found.split_whitespace().next().unwrap_or_default().to_owned();
+    Err(LoadError::Version { path: python.library.clone(), found, expected: python.minor })
+}
+
+fn open_engine(path: &Path) -> Result<&'static EngineTable, LoadError> {
+    let library = open(path, RTLD_NOW | RTLD_LOCAL)?;
+    let entry: Symbol<EngineEntry> = symbol(&library, path, abi::ENTRY)?;
+    // SAFETY: the engine's table lives as long as the process: the library is never closed.
+    let table = unsafe { &*entry() };
+    std::mem::forget(library);
+    if table.version == abi::VERSION {
+        Ok(table)
+    } else {
+        Err(LoadError::Table { path: path.to_owned(), found: table.version, expected: abi::VERSION })
+    }
 }
 
 impl Engine {
@@ -71,7 +225,7 @@ impl Engine {
     #[must_use]
     pub fn preload(&self, mount: &[u8]) -> bool {
         // SAFETY: the engine runs, and `mount` lives for the call.
-        unsafe { (self.table.preload)(super::abi::Bytes::lend(mount)) == 0 }
+        unsafe { (self.table.preload)(Bytes::lend(mount)) == 0 }
     }
 
     /// Serves exchanges from `source` on the calling thread until it is closed.
@@ -91,5 +245,28 @@ impl Engine {
     pub fn stop(&self, patience: Duration) {
         // SAFETY: the engine runs.
         unsafe { (self.table.stop)(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_is_looked_for_beside_the_module() {
+        let found = engine_beside((&raw const LOG).cast()).unwrap();
+        assert_eq!(found.file_name(), Some(OsStr::new(ENGINE_FILE)));
+        assert_eq!(found.parent(), std::env::current_exe().unwrap().parent());
+    }
+
+    #[test]
+    fn a_library_that_is_not_there_is_named() {
+        let python = Python {
+            minor: 11,
+            library: "/nowhere/libpython3.11.so.1.0".into(),
+            program: "/nowhere/python".into(),
+        };
+        let error = open_python(&python).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/libpython3.11.so.1.0"), "{error}");
     }
 }
