@@ -256,7 +256,7 @@ impl HeadBuilder {
         let entry = self.bytes.get_mut(start..)?;
         *entry.first_mut()? = DEAD;
         entry.get_mut(1..5)?.copy_from_slice(&(named + size + 2).to_le_bytes());
-        Some(value?)
+        value
     }
 }
 

@@ -207,3 +207,123 @@ impl Source for ForeignSource {
         self.next(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+    use crate::loader::{exchange_table, offer_exchange};
+    use crate::wsgi::response::OwnedResponseHead;
+
+    /// Writes down what is asked of it.
+    struct Noted {
+        notes: Sender<String>,
+        body: &'static [u8],
+    }
+
+    impl Noted {
+        fn note(&self, text: String) -> Result<(), SendError> {
+            self.notes.send(text).map_err(|_| SendError::Disconnected)
+        }
+    }
+
+    impl Exchange for Noted {
+        fn mount(&self) -> &[u8] {
+            b"mount"
+        }
+        fn head(&self) -> &[u8] {
+            b"head"
+        }
+        fn body(&self) -> Body<'_> {
+            if self.body.is_empty() { Body::Stream } else { Body::Memory(self.body) }
+        }
+        fn read_body(&mut self, into: &mut [u8]) -> Result<usize, BodyError> {
+            into.first_mut().map_or(Err(BodyError::TooLarge), |first| {
+                *first = b'x';
+                Ok(1)
+            })
+        }
+        fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), SendError> {
+            let fields: Vec<_> = head.fields().map(|(name, value)| (name.len(), value.len())).collect();
+            self.note(format!("head {} {:?} {fields:?} {:?}", head.status, head.reason, head.length))
+        }
+        fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
+            assert!(data != b"panic", "a fault in the module");
+            self.note(format!("send {data:?}"))
+        }
+        fn send_file(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SendError> {
+            self.note(format!("file {} {offset} {length}", file.as_raw_fd()))
+        }
+        fn flush(&mut self) -> Result<(), SendError> {
+            Err(SendError::TimedOut)
+        }
+        fn end(&mut self, end: End) {
+            let _ = self.note(format!("end {end:?}"));
+        }
+        fn log(&self, level: Level, message: &[u8]) {
+            let _ = self.note(format!("log {level:?} {message:?}"));
+        }
+        fn send_is_instant(&self, bytes: usize) -> bool {
+            bytes < 10
+        }
+    }
+
+    fn through_the_table(body: &'static [u8], work: impl FnOnce(&mut ForeignExchange)) -> Vec<String> {
+        let (notes, noted) = channel();
+        let offered = offer_exchange(Noted { notes, body });
+        // SAFETY: just offered, with the table of its type.
+        let mut exchange = unsafe { foreign_exchange(offered, exchange_table::<Noted>()) };
+        work(&mut exchange);
+        drop(exchange);
+        noted.iter().collect()
+    }
+
+    #[test]
+    fn everything_arrives_on_the_other_side() {
+        let notes = through_the_table(b"body", |exchange| {
+            assert_eq!((exchange.mount(), exchange.head()), (&b"mount"[..], &b"head"[..]));
+            assert_eq!(exchange.body(), Body::Memory(b"body"));
+            let mut buffer = [0; 4];
+            assert_eq!((exchange.read_body(&mut buffer), buffer[0]), (Ok(1), b'x'));
+            assert_eq!(exchange.read_body(&mut []), Err(BodyError::TooLarge));
+            let mut head = OwnedResponseHead::new(b"201 Made").unwrap();
+            head.add(b"A", b"bc").unwrap();
+            head.set_length(3);
+            exchange.send_head(head.view()).unwrap();
+            exchange.send(b"abc").unwrap();
+            assert_eq!(exchange.flush(), Err(SendError::TimedOut));
+            exchange.log(Level::Warning, b"w");
+            assert!(exchange.send_is_instant(9) && !exchange.send_is_instant(10));
+            exchange.end(End::Complete);
+            assert_eq!(exchange.send(b"late"), Err(SendError::Stopping));
+            assert_eq!(exchange.mount(), b"");
+        });
+        assert_eq!(
+            notes,
+            [
+                "head 201 [77, 97, 100, 101] [(1, 2)] Some(3)",
+                "send [97, 98, 99]",
+                "log Warning [119]",
+                "end Complete"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_exchange_that_is_forgotten_is_ended_all_the_same() {
+        assert_eq!(through_the_table(b"", |_| ()), ["end Status(500)"]);
+        let notes = through_the_table(b"", |exchange| {
+            exchange.send_head(OwnedResponseHead::new(b"200 OK").unwrap().view()).unwrap();
+        });
+        assert_eq!(notes.last().map(String::as_str), Some("end Cut"));
+    }
+
+    #[test]
+    fn a_panic_stays_on_its_side() {
+        let notes = through_the_table(b"", |exchange| {
+            assert_eq!(exchange.send(b"panic"), Err(SendError::Server));
+        });
+        assert_eq!(notes, ["end Status(500)"]);
+    }
+}

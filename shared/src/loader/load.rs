@@ -96,17 +96,19 @@ pub struct Engine {
     table: &'static EngineTable,
 }
 
-/// The path of the engine beside the shared object that `symbol` (any function or static of the server module) lies in.
+/// The path of the engine beside the shared object that `of`, any static of the server module, lies in.
 #[must_use]
-pub fn engine_beside(symbol: *const c_void) -> Option<PathBuf> {
+pub fn engine_beside<T>(of: &'static T) -> Option<PathBuf> {
     let mut about = libc::Dl_info {
         dli_fname: std::ptr::null(),
         dli_fbase: std::ptr::null_mut(),
         dli_sname: std::ptr::null(),
         dli_saddr: std::ptr::null_mut(),
     };
-    // SAFETY: dladdr takes any address; `about` is ours.
-    if unsafe { libc::dladdr(symbol, &raw mut about) } == 0 || about.dli_fname.is_null() {
+    // SAFETY: dladdr takes any address, and `about` is ours.
+    if unsafe { libc::dladdr(std::ptr::from_ref(of).cast(), &raw mut about) } == 0
+        || about.dli_fname.is_null()
+    {
         return None;
     }
     // SAFETY: the dynamic linker's own string, which lives as long as the object; that is never unloaded (-z nodelete).
@@ -254,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_engine_is_looked_for_beside_the_module() {
-        let found = engine_beside((&raw const LOG).cast()).unwrap();
+        let found = engine_beside(&LOG).unwrap();
         assert_eq!(found.file_name(), Some(OsStr::new(ENGINE_FILE)));
         assert_eq!(found.parent(), std::env::current_exe().unwrap().parent());
     }
