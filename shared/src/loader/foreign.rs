@@ -172,6 +172,11 @@ pub struct ForeignSource {
     table: &'static SourceTable,
 }
 
+// SAFETY: a source is made to be asked by many threads (`Engine::serve` wants it `Sync`).
+unsafe impl Send for ForeignSource {}
+// SAFETY: as above.
+unsafe impl Sync for ForeignSource {}
+
 /// Takes over a source that was handed to the engine.
 ///
 /// # Safety

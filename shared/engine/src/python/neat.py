@@ -1,0 +1,235 @@
+"""What the engine says in Python: streams, loading, logging, shutting down.
+
+The names _write, _log and _read are the engine's, put here before this text runs.
+"""
+
+import atexit
+import importlib
+import io
+import logging
+import os
+import signal
+import site
+import sys
+import threading
+import time
+import traceback
+import types
+
+
+class ErrorLog(io.TextIOBase):
+    """wsgi.errors, sys.stderr and sys.stdout: lines of the server's error log."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+    mode = "w"
+    name = "<server's error log>"
+
+    def write(self, text):
+        if not isinstance(text, str):
+            raise TypeError(f"write() takes a str, not {type(text).__name__}")
+        _write(text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return 2
+
+    def close(self):
+        """The log outlives whoever writes to it."""
+
+
+class RawInput(io.RawIOBase):
+    """The streamed body of a request; io.BufferedReader over it is wsgi.input."""
+
+    def __init__(self, request):
+        self._request = request
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        data = _read(self._request, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def open_input(request):
+    return io.BufferedReader(RawInput(request), 65536)
+
+
+class FileWrapper:
+    """wsgi.file_wrapper: a file that the server sends by itself where it can."""
+
+    def __init__(self, filelike, blksize=8192):
+        self.filelike = filelike
+        self.blksize = blksize
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        data = self.filelike.read(self.blksize)
+        if data:
+            return data
+        raise StopIteration
+
+
+def file_of(wrapper):
+    """The descriptor of a regular file and the position to send it from; None where it has to be read."""
+    filelike = wrapper.filelike
+    try:
+        descriptor = filelike.fileno()
+        position = filelike.tell()
+    except (AttributeError, OSError, ValueError):
+        return None
+    if isinstance(descriptor, int) and isinstance(position, int) and isinstance(filelike, _BINARY_FILES):
+        return descriptor, position
+    return None
+
+
+# What reads bytes as they stand in the file. A wrapper of another kind may have a descriptor and give other bytes than the file
+# has, as gzip.GzipFile does.
+_BINARY_FILES = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+
+
+class BodyDisconnected(ConnectionResetError):
+    status = 400
+
+
+class BodyTimedOut(TimeoutError):
+    status = 408
+
+
+class BodyFailed(OSError):
+    status = 500
+
+
+def body_error(status, text):
+    kind = {400: BodyDisconnected, 408: BodyTimedOut}.get(status, BodyFailed)
+    error = kind(text)
+    error.status = status
+    return error
+
+
+class SendFailed(ConnectionAbortedError):
+    """The client or the server is gone in the middle of write()."""
+
+
+class ServerLog(logging.Handler):
+    """Records keep their level in the server's log."""
+
+    LEVELS = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+
+    def emit(self, record):
+        try:
+            text = self.format(record)
+            level = next((number for least, number in self.LEVELS if record.levelno >= least), 7)
+            _log(level, text.encode("utf-8", "backslashreplace"))
+        except Exception:
+            self.handleError(record)
+
+
+def load_script(path, name):
+    with open(path, "rb") as file:
+        source = file.read()
+    code = compile(source, path, "exec", dont_inherit=True)
+    module = types.ModuleType(name)
+    module.__file__ = path
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        exec(code, module.__dict__)
+    except BaseException:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before
+        raise
+    return module
+
+
+def load_module(name):
+    return importlib.import_module(name)
+
+
+def find_callable(module, name):
+    factory = name.endswith("()")
+    found = module
+    for part in name.removesuffix("()").split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            where = getattr(module, "__file__", None) or module.__name__
+            raise AttributeError(f"{where} has no {name!r}; name the application with the callable's directive") from None
+    if factory:
+        found = found()
+    if not callable(found):
+        raise TypeError(f"{name!r} is of type {type(found).__name__}, which cannot be called")
+    return found
+
+
+def format_error(error, trace):
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def _put_in_front(directories):
+    known = list(sys.path)
+    for directory in directories:
+        site.addsitedir(directory)
+    new = [entry for entry in sys.path if entry not in known]
+    wanted = [entry for entry in directories if entry not in new]
+    front = wanted + new
+    sys.path[:] = front + [entry for entry in sys.path if entry not in front]
+
+
+def _restrict_signals():
+    original = signal.signal
+    server = os.getpid()
+
+    def restricted(number, handler):
+        if os.getpid() != server:
+            return original(number, handler)
+        logging.getLogger("neat").warning(
+            "signal.signal(%s) was ignored: the signals of this process belong to the web server\n%s",
+            number,
+            "".join(traceback.format_stack(sys._getframe(1))).rstrip(),
+        )
+        return signal.getsignal(number)
+
+    restricted.__name__ = restricted.__qualname__ = "signal"
+    restricted.__doc__ = original.__doc__
+    signal.signal = restricted
+
+
+def configure(directories):
+    log = ErrorLog()
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = log
+    logging.lastResort = ServerLog(logging.WARNING)
+    _put_in_front(directories)
+    _restrict_signals()
+    return log
+
+
+def shutdown(patience):
+    """Joins the application's threads for so many seconds at most, then does what the interpreter does at its exit."""
+    deadline = time.monotonic() + patience
+    current = threading.current_thread()
+    for hook in reversed(getattr(threading, "_threading_atexits", ())):
+        try:
+            hook()
+        except Exception:
+            traceback.print_exc()
+    for thread in threading.enumerate():
+        if thread is not current and not thread.daemon and not isinstance(thread, threading._DummyThread):
+            thread.join(max(0.0, deadline - time.monotonic()))
+    atexit._run_exitfuncs()
+    sys.stderr.flush()

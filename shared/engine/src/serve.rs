@@ -1,0 +1,208 @@
+//! The heart: one request, from its exchange to its end.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyAssertionError, PyAttributeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+use shared::exchange::SendError;
+use shared::loader::ForeignExchange;
+use shared::log::Level;
+
+use crate::interpreter::Interpreter;
+use crate::request::{self, Opening, Refusal, Request, Sent};
+use crate::start_response::{START_RESPONSE, type_name};
+use crate::{application, capsule, environ, errors, file_wrapper, input, process, traceback};
+
+/// Why a response ends before its time.
+enum Fault {
+    /// The application raised something, or broke a rule.
+    Python(PyErr),
+    /// The client or the server is gone.
+    Gone(SendError),
+}
+
+impl From<PyErr> for Fault {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl Fault {
+    fn of(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoHead => Self::Python(PyAssertionError::new_err(
+                "the application gave a body before it had called start_response()",
+            )),
+            Refusal::Server(error) => Self::Gone(error),
+        }
+    }
+}
+
+/// Serves an exchange, from the calling thread, attached.
+pub fn serve(py: Python<'_>, exchange: ForeignExchange) {
+    let request = Request::enter(exchange);
+    let outcome = run(py, &request);
+    if process::is_forked() {
+        process::leave_child();
+    }
+    match outcome {
+        Ok(()) => request.complete(py),
+        Err(fault) => fail(py, &request, &fault),
+    }
+    errors::flush();
+    request.leave();
+}
+
+/// Ends a request that failed.
+fn fail(py: Python<'_>, request: &Request, fault: &Fault) {
+    let about = request.with_exchange(request::described).unwrap_or_default();
+    match fault {
+        Fault::Gone(error) => {
+            errors::tell(Level::Info, format!("{about}: {error}").as_bytes());
+            request.fail(py, 500);
+        }
+        Fault::Python(error) => match body_status(py, error) {
+            Some(status) => {
+                errors::tell(Level::Info, format!("{about}: {}", error.value(py)).as_bytes());
+                request.fail(py, status);
+            }
+            None => {
+                traceback::tell(py, &format!("{about}: the application failed"), error);
+                request.fail(py, 500);
+            }
+        },
+    }
+}
+
+/// The status to answer when what failed is the request's body, and not the application.
+fn body_status(py: Python<'_>, error: &PyErr) -> Option<u16> {
+    let value = error.value(py);
+    let ours = value.get_type().getattr("__module__").ok()?.eq("_neat").ok()?;
+    if ours { value.getattr("status").ok()?.extract().ok() } else { None }
+}
+
+fn run(py: Python<'_>, request: &Arc<Request>) -> Result<(), Fault> {
+    let interpreter = Interpreter::get()?;
+    let result = call(py, interpreter, request)?;
+    if process::is_forked() {
+        return Ok(());
+    }
+    let sent = send(py, interpreter, request, &result);
+    let closed = close(py, &result);
+    sent?;
+    if let Err(error) = closed {
+        let about = request.with_exchange(request::described).unwrap_or_default();
+        traceback::tell(py, &format!("{about}: the close() of the response failed"), &error);
+    }
+    Ok(())
+}
+
+/// Calls the application.
+fn call<'py>(
+    py: Python<'py>,
+    interpreter: &Interpreter,
+    request: &Arc<Request>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let opening = request
+        .with_exchange(|exchange| Opening::of(py, exchange))
+        .ok_or_else(|| PyAssertionError::new_err("the request is over"))?;
+    let mount = match opening.mount {
+        Ok(mount) => mount,
+        Err(packed) => application::mount_of(py, &packed)?,
+    };
+    let application = mount.application(py)?;
+    let input = input::open(py, interpreter, request, opening.input)?;
+    let environ = environ::build(py, mount.template.bind(py), &opening.head, &input)?;
+    let start_response = START_RESPONSE.bind(py, Some(&capsule::of_request(py, request)?))?;
+    application.call1((environ, start_response))
+}
+
+/// Sends what the application returned.
+fn send(
+    py: Python<'_>,
+    interpreter: &Interpreter,
+    request: &Request,
+    result: &Bound<'_, PyAny>,
+) -> Result<(), Fault> {
+    if let Some(range) = file_wrapper::range_of(interpreter, result)? {
+        let length = request.declared_length().map_or(range.length, |declared| declared.min(range.length));
+        request.offer_length(range.length);
+        return request.send_file(py, range.file(), range.offset, length).map(drop).map_err(Fault::of);
+    }
+    if let Some(only) = only_block(result) {
+        let block = block_of(&only)?;
+        request.offer_length(block.len() as u64);
+        return request.send_all(py, block).map(drop).map_err(Fault::of);
+    }
+    if result.is_none() {
+        let message = "the application returned None; it has to return an iterable of bytes";
+        return Err(Fault::Python(PyTypeError::new_err(message)));
+    }
+    for item in result.try_iter()? {
+        let item = item?;
+        let block = block_of(&item)?;
+        if !block.is_empty() && request.send(py, block, true).map_err(Fault::of)? == Sent::NoBody {
+            return Ok(());
+        }
+    }
+    if is_empty_sequence(result) {
+        request.offer_length(0);
+    }
+    request.send_head(py).map_err(Fault::of)
+}
+
+/// The one block of a list or tuple that has one: its length is the response's (PEP 3333, "Handling the Content-Length Header").
+fn only_block<'py>(result: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    if let Ok(list) = result.cast_exact::<PyList>() {
+        return if list.len() == 1 { list.get_item(0).ok() } else { None };
+    }
+    let tuple = result.cast_exact::<PyTuple>().ok()?;
+    if tuple.len() == 1 { tuple.get_item(0).ok() } else { None }
+}
+
+fn is_empty_sequence(result: &Bound<'_, PyAny>) -> bool {
+    result.cast_exact::<PyList>().is_ok_and(|list| list.is_empty())
+        || result.cast_exact::<PyTuple>().is_ok_and(|tuple| tuple.is_empty())
+}
+
+fn block_of<'a>(item: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    match item.cast::<PyBytes>() {
+        Ok(block) => Ok(block.as_bytes()),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "the application's iterable gave {}; each block has to be bytes",
+            type_name(item)
+        ))),
+    }
+}
+
+/// Calls `close()` where there is one (PEP 3333, "Specification Details"). Lists and tuples have none, and looking for it is not
+/// free.
+fn close(py: Python<'_>, result: &Bound<'_, PyAny>) -> PyResult<()> {
+    if result.cast_exact::<PyList>().is_ok() || result.cast_exact::<PyTuple>().is_ok() {
+        return Ok(());
+    }
+    match result.getattr(pyo3::intern!(py, "close")) {
+        Ok(close) => close.call0().map(drop),
+        Err(error) if error.is_instance_of::<PyAttributeError>(py) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Loads the application of a mount ahead of its first request.
+pub fn preload(py: Python<'_>, packed: &[u8]) -> bool {
+    match application::mount_of(py, packed).and_then(|mount| mount.application(py)) {
+        Ok(_) => true,
+        Err(error) => {
+            traceback::tell(py, "the application could not be loaded at the start", &error);
+            false
+        }
+    }
+}
+
+/// A pending exception of ours would end the next call of this thread in a strange place.
+pub fn forget_exception(_: Python<'_>) {
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_Clear() };
+}

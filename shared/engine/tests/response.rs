@@ -1,0 +1,271 @@
+//! What an application's answer becomes (PEP 3333): heads, blocks, lengths, close(), failures.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on is to fail")]
+
+mod rig;
+
+use rig::{Act, Call, script};
+use shared::exchange::End;
+use shared::log::Level;
+
+fn head(status: u16, length: Option<u64>) -> Act {
+    Act::Head(status, vec![("Content-Type".into(), "text/plain".into())], length)
+}
+
+fn send(data: &[u8]) -> Act {
+    Act::Send(data.to_vec())
+}
+
+/// An application whose body is the given lines.
+fn app(name: &str, body: &str) -> std::path::PathBuf {
+    let lines: String = body.lines().map(|line| format!("    {line}\n")).collect();
+    let text = format!(
+        "import sys, io\nHEADERS = [('Content-Type', 'text/plain')]\nclosed = []\n\
+         def application(environ, start_response):\n{lines}"
+    );
+    script(&format!("{name}.wsgi"), &text)
+}
+
+fn logged(acts: &[Act], level: Level) -> Vec<String> {
+    acts.iter()
+        .filter_map(|act| match act {
+            Act::Log(found, text) if *found == level => Some(text.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+const HELLO: &str = "start_response('200 OK', HEADERS)\nreturn [b'hello']";
+
+#[test]
+fn a_list_of_one_block_has_its_length_and_leaves_in_one_go() {
+    let path = app("hello", HELLO);
+    let expected = [head(200, Some(5)), send(b"hello"), Act::End(End::Complete)];
+    assert_eq!(Call::new(&path).run(), expected);
+    assert_eq!(Call::new(&path).blocking().run(), expected);
+}
+
+#[test]
+fn each_block_is_flushed_before_the_next_is_asked_for() {
+    let path = app("blocks", "start_response('200 OK', HEADERS)\nreturn iter([b'a', b'', b'b'])");
+    assert_eq!(
+        Call::new(&path).run(),
+        [head(200, None), send(b"a"), Act::Flush, send(b"b"), Act::Flush, Act::End(End::Complete)]
+    );
+}
+
+#[test]
+fn head_has_the_length_and_no_body() {
+    assert_eq!(
+        Call::new(&app("head", HELLO)).method("HEAD").run(),
+        [head(200, Some(5)), Act::End(End::Complete)]
+    );
+}
+
+#[test]
+fn an_empty_list_is_an_empty_body() {
+    let path = app("empty", "start_response('200 OK', HEADERS)\nreturn []");
+    assert_eq!(Call::new(&path).run(), [head(200, Some(0)), Act::End(End::Complete)]);
+}
+
+#[test]
+fn more_than_declared_is_dropped_and_less_is_a_cut() {
+    let path = app("more", "start_response('200 OK', HEADERS + [('Content-Length', '2')])\nreturn [b'abc']");
+    let acts = Call::new(&path).run();
+    assert_eq!(acts[..2], [head(200, Some(2)), send(b"ab")]);
+    assert_eq!(acts.last(), Some(&Act::End(End::Complete)));
+    assert!(logged(&acts, Level::Warning)[0].contains("1 bytes more"));
+    let path = app("less", "start_response('200 OK', HEADERS + [('Content-Length', '4')])\nreturn [b'abc']");
+    let acts = Call::new(&path).run();
+    assert_eq!(acts.last(), Some(&Act::End(End::Cut)));
+    assert!(logged(&acts, Level::Error)[0].contains("1 bytes less"));
+}
+
+#[test]
+fn an_exception_before_the_head_is_500_and_one_traceback_with_the_requests_context() {
+    let path = app("raises", "raise ValueError('broken')");
+    let acts = Call::new(&path).run();
+    assert_eq!(acts.len(), 2, "{acts:?}");
+    let lines = logged(&acts, Level::Error);
+    assert!(lines[0].starts_with("GET /shop/a?b (") && lines[0].contains("raises.wsgi"), "{lines:?}");
+    assert!(lines[0].contains("Traceback (most recent call last)"), "{lines:?}");
+    assert!(lines[0].ends_with("ValueError: broken"), "{lines:?}");
+    assert_eq!(acts[1], Act::End(End::Status(500)));
+}
+
+#[test]
+fn an_exception_after_the_head_is_a_cut() {
+    let path = app("late", "start_response('200 OK', HEADERS)\nyield b'a'\nraise ValueError('broken')");
+    let acts = Call::new(&path).run();
+    assert_eq!(acts[..3], [head(200, None), send(b"a"), Act::Flush]);
+    assert_eq!(acts.last(), Some(&Act::End(End::Cut)));
+}
+
+#[test]
+fn what_is_no_exception_of_the_application_ends_no_process() {
+    for (name, what) in
+        [("exit", "sys.exit(3)"), ("interrupt", "raise KeyboardInterrupt"), ("base", "raise BaseException")]
+    {
+        let acts = Call::new(&app(name, what)).run();
+        assert_eq!(acts.last(), Some(&Act::End(End::Status(500))), "{name}");
+    }
+    let deep = app("deep", "def f(): f()\nf()");
+    assert_eq!(Call::new(&deep).run().last(), Some(&Act::End(End::Status(500))));
+    assert_eq!(Call::new(&app("after", HELLO)).run().len(), 3);
+}
+
+#[test]
+fn an_answer_that_breaks_the_rules_is_refused_before_a_byte_is_sent() {
+    for (name, body) in [
+        ("none", "start_response('200 OK', HEADERS)"),
+        ("str", "start_response('200 OK', HEADERS)\nreturn ['text']"),
+        ("nohead", "return [b'x']"),
+        ("bytes_status", "start_response(b'200 OK', HEADERS)\nreturn [b'x']"),
+        ("bad_status", "start_response('OK', HEADERS)\nreturn [b'x']"),
+        ("injection", "start_response('200 OK', [('A', 'b\\r\\nC: d')])\nreturn [b'x']"),
+        ("hop", "start_response('200 OK', [('Connection', 'close')])\nreturn [b'x']"),
+        ("tuple", "start_response('200 OK', (('A', 'b'),))\nreturn [b'x']"),
+        ("list", "start_response('200 OK', [['A', 'b']])\nreturn [b'x']"),
+        ("beyond", "start_response('200 OK', [('A', '\\u20ac')])\nreturn [b'x']"),
+        ("twice", "start_response('200 OK', HEADERS)\nstart_response('200 OK', HEADERS)\nreturn [b'x']"),
+        ("empty_nohead", "return []"),
+    ] {
+        let acts = Call::new(&app(&format!("rule_{name}"), body)).run();
+        assert_eq!(acts.last(), Some(&Act::End(End::Status(500))), "{name}: {acts:?}");
+        assert_eq!(logged(&acts, Level::Error).len(), 1, "{name}: {acts:?}");
+        assert_eq!(acts.len(), 2, "{name}: {acts:?}");
+    }
+}
+
+#[test]
+fn exc_info_replaces_a_head_that_has_not_left_and_is_raised_again_after_it_has() {
+    let path = app(
+        "replace",
+        "start_response('200 OK', HEADERS)\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    \
+         start_response('502 Bad', HEADERS, sys.exc_info())\nreturn [b'e']",
+    );
+    assert_eq!(Call::new(&path).run()[0], head(502, Some(1)));
+    let path = app(
+        "again",
+        "write = start_response('200 OK', HEADERS)\nwrite(b'a')\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    \
+         start_response('502 Bad', HEADERS, exc_info=sys.exc_info())\nreturn [b'e']",
+    );
+    let acts = Call::new(&path).run();
+    assert_eq!(acts[..3], [head(200, None), send(b"a"), Act::Flush]);
+    assert!(logged(&acts, Level::Error)[0].ends_with("ZeroDivisionError: division by zero"));
+    assert_eq!(acts.last(), Some(&Act::End(End::Cut)));
+}
+
+#[test]
+fn close_is_called_once_in_every_course_of_events() {
+    let class = "class Body:\n    def __init__(self, end): self.end = end\n    def __iter__(self):\n        yield b'a'\n        \
+                 if self.end == 'raise': raise ValueError\n        yield b'b'\n    \
+                 def close(self):\n        print('closed')\n        if self.end == 'fail': raise OSError('late')\n";
+    let path = app(
+        "close",
+        &format!("{class}start_response('200 OK', HEADERS)\nreturn Body(environ['QUERY_STRING'])"),
+    );
+    let call = |end: &str| Call::new(&path).key(shared::http::key::Key::QueryString, end.as_bytes());
+    for (name, acts) in [
+        ("whole", call("").run()),
+        ("head", call("").method("HEAD").run()),
+        ("raise", call("raise").run()),
+        ("fail", call("fail").run()),
+        ("gone", call("").refuse_after(1).run()),
+    ] {
+        let closed = logged(&acts, Level::Error).iter().filter(|line| *line == "closed").count();
+        assert_eq!(closed, 1, "{name}: {acts:?}");
+    }
+    assert_eq!(call("gone").refuse_after(1).run().last(), Some(&Act::End(End::Cut)));
+}
+
+#[test]
+fn a_wrapped_file_goes_to_the_server_from_its_position() {
+    let file = script("data.bin", "0123456789");
+    let body = format!(
+        "f = open({file:?}, 'rb')\nf.read(3)\nstart_response('200 OK', HEADERS)\n\
+         return environ['wsgi.file_wrapper'](f, 4)"
+    );
+    assert_eq!(
+        Call::new(&app("file", &body)).run(),
+        [head(200, Some(7)), Act::File(b"3456789".to_vec()), Act::End(End::Complete)]
+    );
+    let body =
+        "start_response('200 OK', HEADERS)\nreturn environ['wsgi.file_wrapper'](io.BytesIO(b'abcde'), 4)";
+    assert_eq!(
+        Call::new(&app("filelike", body)).run(),
+        [head(200, None), send(b"abcd"), Act::Flush, send(b"e"), Act::Flush, Act::End(End::Complete)]
+    );
+}
+
+#[test]
+fn a_fault_of_the_servers_half_costs_one_request() {
+    let path = app("fault", HELLO);
+    let acts = Call::new(&path).panicking().run();
+    assert_eq!(acts.last(), Some(&Act::End(End::Cut)));
+    assert_eq!(Call::new(&path).run().len(), 3);
+}
+
+#[test]
+fn a_script_is_loaded_anew_when_it_changes_and_kept_while_it_is_broken() {
+    let path = app("reload", "start_response('200 OK', HEADERS)\nreturn [b'one']");
+    assert_eq!(Call::new(&path).run()[1], send(b"one"));
+    app("reload", "start_response('200 OK', HEADERS)\nreturn [b'two!']");
+    assert_eq!(Call::new(&path).run()[1], send(b"two!"));
+    script("reload.wsgi", "def application(:\n");
+    let acts = Call::new(&path).run();
+    assert!(logged(&acts, Level::Error)[0].contains("SyntaxError"), "{acts:?}");
+    assert_eq!(acts.last(), Some(&Act::End(End::Status(500))));
+    app("reload", "start_response('200 OK', HEADERS)\nreturn [b'three']");
+    assert_eq!(Call::new(&path).run()[1], send(b"three"));
+}
+
+#[test]
+fn what_cannot_be_loaded_says_why() {
+    let broken = script("broken.wsgi", "import nothing_like_this\n");
+    let acts = Call::new(&broken).run();
+    assert!(logged(&acts, Level::Error)[0].contains("No module named 'nothing_like_this'"), "{acts:?}");
+    let acts = Call::with_callable(&app("missing", HELLO), "app").run();
+    assert!(logged(&acts, Level::Error)[0].contains("has no 'app'"), "{acts:?}");
+    let leaves = script("leaves.wsgi", "import sys\nsys.exit(1)\n");
+    assert_eq!(Call::new(&leaves).run().last(), Some(&Act::End(End::Status(500))));
+}
+
+#[test]
+fn a_factory_is_called_once() {
+    let path = script(
+        "factory.wsgi",
+        "made = []\nclass web:\n    @staticmethod\n    def create():\n        made.append(1)\n        def app(environ, start_response):\n            \
+         start_response('200 OK', [])\n            return [b'%d' % len(made)]\n        return app\n",
+    );
+    for _ in 0..2 {
+        let acts = Call::with_callable(&path, "web.create()").run();
+        assert_eq!(acts[1], send(b"1"), "{acts:?}");
+    }
+}
+
+#[test]
+fn a_thread_keeps_its_state_and_leaves_nothing_behind() {
+    let path = app("counted", HELLO);
+    let measure = app(
+        "measure",
+        "import gc\ngc.collect()\nstart_response('200 OK', HEADERS)\nreturn [str(len(gc.get_objects())).encode()]",
+    );
+    let count = || -> i64 {
+        match &Call::new(&measure).run()[1] {
+            Act::Send(text) => String::from_utf8_lossy(text).parse().unwrap(),
+            act => panic!("{act:?}"),
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            Call::new(&path).run();
+            let before = count();
+            for _ in 0..2000 {
+                Call::new(&path).run();
+            }
+            // Other tests run at the same time and have objects of their own; a leak would be one object a request at least.
+            assert!(count() - before < 1500, "objects are left behind");
+        });
+    });
+}
