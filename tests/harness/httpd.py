@@ -1,0 +1,124 @@
+"""Apache httpd with each of its MPMs: its configuration, its commands, its signals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from .recipe import EVENT, MODULES, PREFORK, Place, Recipe
+
+MODULE = MODULES / "mod_neat.so"
+RELOAD, QUIT, STOP = signal.SIGUSR1, signal.SIGWINCH, signal.SIGTERM
+ALWAYS = ["authn_core", "authn_file", "authz_core", "authz_host", "authz_user", "auth_basic", "alias", "mime", "dir", "env", "setenvif", "headers", "filter", "deflate", "rewrite", "reqtimeout"]
+
+
+def binary(_server: str = EVENT) -> str | None:
+    """The httpd to test: another one than the system's with NEAT_HTTPD."""
+    path = os.environ["PATH"] + ":/usr/sbin"
+    return os.environ.get("NEAT_HTTPD") or shutil.which("apache2", path=path) or shutil.which("httpd", path=path)
+
+
+def modules_directory() -> Path:
+    """Where the server's own modules are."""
+    candidates = [os.environ.get("NEAT_HTTPD_MODULES"), "/usr/lib/apache2/modules", "/usr/lib64/httpd/modules"]
+    for candidate in candidates:
+        if candidate and Path(candidate).is_dir():
+            return Path(candidate)
+    raise AssertionError("no directory of httpd's modules; set NEAT_HTTPD_MODULES")
+
+
+def command(place: Place, *more: str) -> list[str]:
+    """How it is started; with `-t`, how its configuration is tested."""
+    found = binary()
+    assert found
+    foreground = [] if "-t" in more else ["-DFOREGROUND"]
+    return [found, "-d", str(place.directory), "-f", str(place.configuration), *foreground, *more]
+
+
+def render(server: str, recipe: Recipe, place: Place) -> str:
+    """The configuration file."""
+    mpm = server.split("-")[1]
+    modules = [f"mpm_{mpm}", *ALWAYS]
+    if recipe.tls:
+        modules += ["socache_shmcb", "ssl"]
+    if recipe.http2:
+        modules += ["http2"]
+    loads = "\n".join(f"LoadModule {name}_module {modules_directory()}/mod_{name}.so" for name in modules)
+    aliases, places = [], []
+    for url, mount in recipe.mount_list():
+        named = f" callable-object={mount.callable}" if mount.callable else ""
+        aliases.append(f"WSGIScriptAlias {url} {mount.target(place)}{named}")
+        if mount.httpd:
+            places.append(f"<Location {url}>\n{mount.httpd}\n</Location>")
+    tls = (
+        f"""
+Listen 127.0.0.1:{place.tls_port}
+<VirtualHost 127.0.0.1:{place.tls_port}>
+    ServerName localhost
+    SSLEngine on
+    SSLCertificateFile {place.certificate}
+    SSLCertificateKeyFile {place.key}
+</VirtualHost>
+"""
+        if recipe.tls
+        else ""
+    )
+    newline = "\n"
+    text = f"""
+ServerRoot @DIR@
+ServerName localhost
+PidFile @DIR@/server.pid
+DefaultRuntimeDir @DIR@/run
+Mutex file:@DIR@/run default
+Listen 127.0.0.1:{place.port}
+{loads}
+LoadModule wsgi_module {MODULE}
+{"User www-data" + newline + "Group www-data" if os.geteuid() == 0 else ""}
+ErrorLog {place.error_log}
+LogLevel notice wsgi:info
+LogFormat "%h %l %u %t \\"%r\\" %>s %b" common
+CustomLog {place.access_log} common
+TypesConfig /dev/null
+AddType text/html .html
+AddType text/plain .txt
+KeepAliveTimeout 20
+GracefulShutdownTimeout 20
+{_processes(server, recipe)}
+{"Protocols h2 h2c http/1.1" if recipe.http2 else ""}
+{f"WSGIPythonHome {recipe.python_home}" if recipe.python_home else ""}
+{f"WSGIPythonPath {recipe.python_path}" if recipe.python_path else ""}
+DocumentRoot @DIR@/htdocs
+<Directory />
+    Require all denied
+</Directory>
+<Directory @DIR@>
+    Require all granted
+</Directory>
+<Directory @APPS@>
+    Require all granted
+</Directory>
+{recipe.main.get("httpd", "")}
+{recipe.conf.get("httpd", "")}
+{newline.join(aliases)}
+{newline.join(places)}
+{tls}
+"""
+    return place.fill(text)
+
+
+def _processes(server: str, recipe: Recipe) -> str:
+    # Room in the scoreboard beside the live generation, so that a graceful restart need not wait for the old one.
+    if server == PREFORK:
+        count = recipe.workers * recipe.threads
+        return (
+            f"StartServers {count}\nMinSpareServers 1\nMaxSpareServers {count + 1}\n"
+            f"ServerLimit {count}\nMaxRequestWorkers {count}"
+        )
+    count = recipe.workers * recipe.threads
+    return (
+        f"StartServers {recipe.workers}\nServerLimit {recipe.workers + 4}\nThreadLimit {recipe.threads}\n"
+        f"ThreadsPerChild {recipe.threads}\nMaxRequestWorkers {count}\n"
+        f"MinSpareThreads 1\nMaxSpareThreads {count + recipe.threads}"
+    )

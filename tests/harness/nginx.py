@@ -1,0 +1,72 @@
+"""nginx: its configuration, its commands, its signals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+
+from .recipe import MODULES, NGINX, Place, Recipe
+
+MODULE = MODULES / "ngx_http_wsgi_module.so"
+RELOAD, QUIT, STOP = signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM
+
+
+def binary(_server: str = NGINX) -> str | None:
+    """The nginx to test: another one than the system's with NEAT_NGINX."""
+    return os.environ.get("NEAT_NGINX") or shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+
+
+def command(place: Place, *more: str) -> list[str]:
+    """How it is started; with `-t`, how its configuration is tested."""
+    found = binary()
+    assert found
+    return [found, "-e", str(place.error_log), "-p", str(place.directory), "-c", str(place.configuration), *more]
+
+
+def render(_server: str, recipe: Recipe, place: Place) -> str:
+    """The configuration file."""
+    listens = [f"listen 127.0.0.1:{place.port};"]
+    if recipe.tls:
+        listens.append(f"listen 127.0.0.1:{place.tls_port} ssl{' http2' if recipe.http2 else ''};")
+        listens.append(f"ssl_certificate {place.certificate}; ssl_certificate_key {place.key};")
+    python = [f"wsgi_threads {recipe.threads};"]
+    if recipe.python_home:
+        python.append(f"wsgi_python_home {recipe.python_home};")
+    if recipe.python_path:
+        python.append(f"wsgi_python_path {recipe.python_path};")
+    locations = []
+    for url, mount in recipe.mount_list():
+        named = f"wsgi_callable {mount.callable};" if mount.callable else ""
+        locations.append(f"location {url} {{ wsgi_pass {mount.target(place)}; {named} {mount.nginx} }}")
+    temporary = "\n".join(
+        f"    {kind}_temp_path @DIR@/tmp/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = "user www-data;" if os.geteuid() == 0 else ""
+    text = f"""
+load_module {MODULE};
+{user}
+worker_processes {recipe.workers};
+daemon off;
+pid @DIR@/server.pid;
+error_log {place.error_log} info;
+{recipe.top}
+events {{ worker_connections 1024; }}
+http {{
+    types {{ text/html html; text/plain txt; application/octet-stream bin; }}
+    default_type application/octet-stream;
+    access_log {place.access_log};
+    client_max_body_size 200m;
+{temporary}
+    {" ".join(python)}
+    {recipe.main.get("nginx", "")}
+    server {{
+        {" ".join(listens)}
+        server_name localhost;
+        root @DIR@/htdocs;
+        {recipe.conf.get("nginx", "")}
+        {" ".join(locations)}
+    }}
+}}
+"""
+    return place.fill(text)

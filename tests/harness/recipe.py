@@ -1,0 +1,103 @@
+"""What a test asks of a server, in words that hold for nginx and httpd alike."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+APPS = TESTS / "apps"
+MODULES = Path(os.environ.get("NEAT_MODULES", TESTS.parent / "build" / "modules")).resolve()
+#: The virtual environment of the applications.
+PYTHON_HOME = Path(os.environ.get("NEAT_TEST_PYTHON_HOME", TESTS / ".venv-apps")).resolve()
+
+NGINX = "nginx"
+EVENT = "httpd-event"
+WORKER = "httpd-worker"
+PREFORK = "httpd-prefork"
+#: Every end-to-end test runs in these.
+SERVERS = (NGINX, EVENT, PREFORK)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """An application at a URL. `script` is a file of tests/apps, or an absolute path, or `module:callable` (nginx only)."""
+
+    script: str
+    callable: str | None = None
+    #: Directives of the mount's place: in nginx its location, in httpd its <Location>.
+    nginx: str = ""
+    httpd: str = ""
+
+    def target(self, place: Place) -> str:
+        """What the directive names."""
+        script = place.fill(self.script)
+        if script.startswith("/") or ":" in script:
+            return script
+        return str(APPS / script)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A configuration. In every snippet @DIR@ is the site's directory, @APPS@ tests/apps, @PORT@ and @TLS_PORT@ the ports."""
+
+    mounts: dict[str, str | Mount]
+    #: Directives of the (virtual) server: {"nginx": ..., "httpd": ...}
+    conf: dict[str, str] = field(default_factory=dict)
+    #: Directives outside of it: nginx's http block, httpd's server config.
+    main: dict[str, str] = field(default_factory=dict)
+    #: Directives at nginx's top level.
+    top: str = ""
+    #: Files to make in the site's directory before the start: {"htdocs/a.txt": "text"}
+    files: dict[str, str] = field(default_factory=dict)
+    tls: bool = False
+    #: HTTP/2 on the TLS port, and without TLS where the server can.
+    http2: bool = False
+    workers: int = 1
+    #: Python threads of a worker; httpd's prefork has as many processes instead.
+    threads: int = 4
+    python_home: str | None = str(PYTHON_HOME)
+    python_path: str | None = "@APPS@"
+
+    def mount_list(self) -> list[tuple[str, Mount]]:
+        """The mounts, longest URL first, as httpd asks for."""
+        listed = [(url, Mount(mount) if isinstance(mount, str) else mount) for url, mount in self.mounts.items()]
+        return sorted(listed, key=lambda pair: -len(pair[0]))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a site lives."""
+
+    directory: Path
+    port: int
+    tls_port: int
+    certificate: Path
+    key: Path
+
+    @property
+    def error_log(self) -> Path:
+        """The error log."""
+        return self.directory / "error.log"
+
+    @property
+    def access_log(self) -> Path:
+        """The access log."""
+        return self.directory / "access.log"
+
+    @property
+    def configuration(self) -> Path:
+        """The server's configuration."""
+        return self.directory / "server.conf"
+
+    def fill(self, snippet: str) -> str:
+        """Puts the site's own values into a snippet."""
+        for mark, value in (
+            ("@DIR@", self.directory),
+            ("@APPS@", APPS),
+            ("@PORT@", self.port),
+            ("@TLS_PORT@", self.tls_port),
+        ):
+            snippet = snippet.replace(mark, str(value))
+        return snippet

@@ -1,0 +1,128 @@
+"""close() is called exactly once in every course of events (PEP 3333, "Specification Details")."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.recipe import Recipe
+from harness.wire import Cut
+
+RECIPE = Recipe(mounts={"/": "closing.wsgi", "/responses": "responses.wsgi"})
+
+
+def closed_once(notes) -> None:
+    """close() was called, and not again."""
+    assert notes.wait_for("close").count("close") == 1
+
+
+@pytest.mark.parametrize("case", ["normal", "empty", "no-content", "responses/a-list-subclass"])
+def test_close_after_a_whole_response(site, case):
+    """PEP 3333: upon completion of the current request."""
+    notes = site.notes()
+    assert site.ask(f"/{case}", notes.field).status in (200, 204)
+    closed_once(notes)
+    assert notes.lines()[-1] == "close"
+
+
+@pytest.mark.parametrize(
+    ("case", "pattern"),
+    [
+        ("raises-at-once", "before the first block"),
+        ("never-starts", "start_response"),
+        ("yields-text", "TypeError"),
+        ("raises-in-iter", "__iter__"),
+        ("starts-twice-while-iterating", "start_response"),
+    ],
+)
+def test_close_when_nothing_was_sent(site, case, pattern):
+    """PEP 3333: whether it completed normally, or terminated early due to an application error."""
+    notes = site.notes()
+    assert site.ask(f"/{case}", notes.field).status == 500
+    closed_once(notes)
+    site.log.traceback(pattern)
+
+
+@pytest.mark.parametrize(
+    ("case", "pattern"), [("raises-later", "after the first block"), ("exits-later", "SystemExit")]
+)
+def test_close_when_the_response_is_cut(site, case, pattern):
+    """PEP 3333: terminated early due to an application error during iteration."""
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request(f"/{case}", notes.field)
+        with pytest.raises(Cut):
+            wire.read_answer()
+    closed_once(notes)
+    site.log.traceback(pattern)
+
+
+def test_exception_in_close_is_logged(site):
+    """The response was whole before; the exception of close() is one traceback, and close() is not called again."""
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/raises-in-close", notes.field)
+        try:
+            assert wire.read_answer().body == b"whole"
+        except Cut as cut:
+            assert cut.received  # noqa: PT017 - whether the end was out before close() ran is the server's affair
+    closed_once(notes)
+    site.log.traceback("from close")
+
+
+@pytest.mark.parametrize("case", ["normal", "empty"])
+def test_close_after_head(site, case):
+    """A HEAD request is a request."""
+    notes = site.notes()
+    assert site.ask(f"/{case}", notes.field, method="HEAD").status == 200
+    closed_once(notes)
+
+
+def test_close_when_more_came_than_declared(site):
+    """The rest of the iteration is of no use, close() is called all the same."""
+    notes = site.notes()
+    assert site.ask("/too-long", notes.field).body == b"1"
+    closed_once(notes)
+
+
+@pytest.mark.parametrize("case", ["endless", "waits"])
+def test_close_when_the_client_is_gone(site, case):
+    """PEP 3333: an early disconnect of the browser."""
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request(f"/{case}", notes.field)
+        wire.read_head()
+        wire.vanish()
+    notes.allow("go")
+    closed_once(notes)
+
+
+def test_finally_of_a_generator_runs_when_the_client_is_gone(site):
+    """A generator's close() is what runs its finally blocks."""
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/a-generator-with-finally", notes.field)
+        wire.read_head()
+        wire.vanish()
+    assert notes.wait_for("finally").count("finally") == 1
+
+
+def test_vanished_client_is_an_oserror_for_write(site):
+    """write() has a caller to tell: an OSError. It is the client's doing: whether it is logged is the server's affair."""
+    site.log.allow_tracebacks()
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/writes-until-gone", notes.field)
+        wire.read_head()
+        wire.vanish()
+    notes.wait_for("OSError")
+
+
+def test_client_that_goes_leaves_no_traceback(site):
+    """A vanished client is not an application's error."""
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/endless", notes.field)
+        wire.read_head()
+        wire.vanish()
+    closed_once(notes)
+    assert site.ask("/normal", site.notes().field).body == b"ab"
