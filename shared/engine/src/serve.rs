@@ -47,11 +47,11 @@ pub fn serve(py: Python<'_>, exchange: ForeignExchange) {
     if process::is_forked() {
         process::leave_child();
     }
+    errors::flush();
     match outcome {
         Ok(()) => request.complete(py),
         Err(fault) => fail(py, &request, &fault),
     }
-    errors::flush();
     request.leave();
 }
 
@@ -134,6 +134,7 @@ fn send(
     if let Some(only) = only_block(result) {
         let block = block_of(&only)?;
         request.offer_length(block.len() as u64);
+        errors::flush();
         return request.send_all(py, block).map(drop).map_err(Fault::of);
     }
     if result.is_none() {

@@ -243,29 +243,3 @@ fn a_factory_is_called_once() {
         assert_eq!(acts[1], send(b"1"), "{acts:?}");
     }
 }
-
-#[test]
-fn a_thread_keeps_its_state_and_leaves_nothing_behind() {
-    let path = app("counted", HELLO);
-    let measure = app(
-        "measure",
-        "import gc\ngc.collect()\nstart_response('200 OK', HEADERS)\nreturn [str(len(gc.get_objects())).encode()]",
-    );
-    let count = || -> i64 {
-        match &Call::new(&measure).run()[1] {
-            Act::Send(text) => String::from_utf8_lossy(text).parse().unwrap(),
-            act => panic!("{act:?}"),
-        }
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            Call::new(&path).run();
-            let before = count();
-            for _ in 0..2000 {
-                Call::new(&path).run();
-            }
-            // Other tests run at the same time and have objects of their own; a leak would be one object a request at least.
-            assert!(count() - before < 1500, "objects are left behind");
-        });
-    });
-}

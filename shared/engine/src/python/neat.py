@@ -220,16 +220,38 @@ def configure(directories):
 
 
 def shutdown(patience):
-    """Joins the application's threads for so many seconds at most, then does what the interpreter does at its exit."""
+    """Joins the application's threads for so many seconds at most, then does what the interpreter does at its exit.
+
+    What the application registered runs on a thread that may be left behind: a hook that never returns must not keep a web
+    server's process.
+    """
     deadline = time.monotonic() + patience
     current = threading.current_thread()
-    for hook in reversed(getattr(threading, "_threading_atexits", ())):
-        try:
-            hook()
-        except Exception:
-            traceback.print_exc()
+
+    def run_hooks():
+        for hook in reversed(getattr(threading, "_threading_atexits", ())):
+            try:
+                hook()
+            except Exception:
+                traceback.print_exc()
+
+    def run_atexit():
+        atexit._run_exitfuncs()
+
+    def left():
+        return max(0.0, deadline - time.monotonic())
+
+    _within(run_hooks, left())
     for thread in threading.enumerate():
         if thread is not current and not thread.daemon and not isinstance(thread, threading._DummyThread):
-            thread.join(max(0.0, deadline - time.monotonic()))
-    atexit._run_exitfuncs()
-    sys.stderr.flush()
+            thread.join(left())
+    # The threads may have used up the time; what was registered with atexit gets some all the same.
+    _within(run_atexit, max(left(), patience / 4))
+
+
+def _within(work, seconds):
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        _log(4, f"{work.__name__} was not done after {seconds:.1f} s; the process ends without it".encode())

@@ -137,6 +137,11 @@ impl Call {
         self
     }
 
+    pub fn named(mut self, name: &str, value: &[u8]) -> Self {
+        self.head.set_named(name.as_bytes(), value);
+        self
+    }
+
     /// The body as the server reads it, part by part; after an error nothing comes.
     pub fn stream(mut self, parts: Vec<Result<Vec<u8>, BodyError>>) -> Self {
         self.body = Some(parts);
@@ -167,12 +172,19 @@ impl Call {
     }
 
     pub fn run(self) -> Vec<Act> {
+        let (exchange, acted) = self.exchange();
+        engine().call(exchange);
+        acted.iter().collect()
+    }
+
+    /// The exchange, and what will have been done with it.
+    pub fn exchange(self) -> (Recorded, Receiver<Act>) {
         let (acts, acted) = channel();
         let mut parts = self.body;
         if let Some(parts) = &mut parts {
             parts.reverse();
         }
-        engine().call(Recorded {
+        let exchange = Recorded {
             mount: self.mount,
             head: self.head.finish(),
             parts,
@@ -181,16 +193,13 @@ impl Call {
             instant: self.instant,
             panic: self.panic,
             acts,
-        });
-        collect(&acted)
+        };
+        (exchange, acted)
     }
 }
 
-fn collect(acted: &Receiver<Act>) -> Vec<Act> {
-    acted.iter().collect()
-}
-
-struct Recorded {
+/// An exchange that writes down what is done with it.
+pub struct Recorded {
     mount: RequestHead,
     head: RequestHead,
     /// Reversed.
