@@ -168,6 +168,17 @@ pub struct ResponseHead<'a> {
 }
 
 impl<'a> ResponseHead<'a> {
+    /// The same head with bytes of its own, for a server that sends it after the call.
+    #[must_use]
+    pub fn keep(&self) -> OwnedResponseHead {
+        OwnedResponseHead {
+            status: self.status,
+            reason: self.reason.to_vec(),
+            fields: self.fields.to_vec(),
+            length: self.length,
+        }
+    }
+
     /// The fields in the application's order, without `Content-Length`.
     pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let mut rest = self.fields;

@@ -1,0 +1,201 @@
+//! The configuration of the process and of each location: as written, and as decided.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use shared::conf::location::LocationConf;
+use shared::conf::mount::{self, Target, TargetError};
+use shared::conf::process::ProcessConf;
+use shared::http::head::{HeadBuilder, RequestHead};
+use shared::http::key::Key;
+use shared::loader::load;
+use shared::loader::locate::{self, Python};
+use shared::vocabulary::Setting;
+use thiserror::Error;
+
+use crate::entry;
+use crate::ffi::complex_value::ComplexValue;
+use crate::ffi::conf::Conf;
+use crate::ffi::cycle;
+use crate::ffi::location::Location;
+use crate::ffi::request::Request;
+
+/// The configuration of the process.
+#[derive(Default)]
+pub struct MainConf {
+    /// As written.
+    pub process: ProcessConf,
+    /// The directives that were given.
+    pub seen: Vec<Setting>,
+    /// Whether any location mounts an application.
+    pub is_used: bool,
+    /// The mounts that are known before a request comes.
+    pub mounts: Vec<Arc<RequestHead>>,
+    /// The Python to load, and the engine.
+    pub python: Option<(Python, PathBuf)>,
+}
+
+/// What `wsgi_pass` says.
+pub enum Pass {
+    /// The same for every request.
+    Fixed(Target, Option<String>),
+    /// With variables.
+    Variable(ComplexValue),
+}
+
+/// A `wsgi_param`.
+pub struct Param {
+    /// The key of environ.
+    pub name: Vec<u8>,
+    /// Its value.
+    pub value: ComplexValue,
+    /// Whether an empty value leaves the key out.
+    pub if_not_empty: bool,
+}
+
+/// The configuration of a location.
+#[derive(Default)]
+pub struct LocConf {
+    /// The settings that both servers have.
+    pub settings: LocationConf,
+    /// The directives that were given.
+    pub seen: Vec<Setting>,
+    /// The application.
+    pub pass: Option<Rc<Pass>>,
+    /// Further keys of environ.
+    pub params: Rc<Vec<Param>>,
+    /// Where the application is mounted; empty where the location's name is not the beginning of its paths.
+    pub mount_point: Vec<u8>,
+    /// The document root, where it has variables.
+    pub root: Option<ComplexValue>,
+    /// Whether the mount says `SERVER_NAME`; otherwise the request does.
+    pub names_server: bool,
+    block: Option<Arc<RequestHead>>,
+    constant: Vec<(Key, Vec<u8>)>,
+}
+
+/// Why a request has no application.
+#[derive(Debug, Error)]
+pub enum NoMount {
+    /// The location was not configured.
+    #[error("this location has no wsgi_pass")]
+    Unset,
+    /// nginx could not evaluate the variables, and has logged why.
+    #[error("the variables of wsgi_pass have no value")]
+    Value,
+    /// The value is no target.
+    #[error("wsgi_pass: {0}")]
+    Target(#[from] TargetError),
+    /// There is no such script.
+    #[error("the script \"{}\" of wsgi_pass cannot be opened: {why}", path.display())]
+    Missing {
+        /// The script.
+        path: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
+}
+
+/// A name that says one host, as `SERVER_NAME` has to.
+fn names_one_host(name: &[u8]) -> bool {
+    !name.is_empty() && name != b"_" && !name.contains(&b'*') && !name.starts_with(b"~")
+}
+
+impl LocConf {
+    /// Decides what was written, given what was written around it. `None` when the configuration is refused, which was logged.
+    pub fn decide(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
+        let mut location = conf.location();
+        self.settings = self.settings.inherit(&outer.settings);
+        if self.params.is_empty() {
+            self.params = Rc::clone(&outer.params);
+        }
+        if location.is_part_of_another() {
+            self.mount_point.clone_from(&outer.mount_point);
+            if self.pass.is_none() {
+                self.pass.clone_from(&outer.pass);
+            }
+        } else if location.is_prefix() {
+            self.mount_point = location.name().to_vec();
+        }
+        let Some(pass) = self.pass.clone() else { return Some(()) };
+        if location.is_limit_except() && !location.has_handler() {
+            location.set_handler(Some(entry::on_request));
+        }
+        main.is_used = true;
+        self.note_constants(&location);
+        if location.root().is_none() {
+            self.root = Some(ComplexValue::compile(conf, b"$document_root")?);
+        }
+        if let Pass::Fixed(target, callable) = &*pass {
+            let block = Arc::new(self.pack(target, callable.as_deref()));
+            self.block = Some(Arc::clone(&block));
+            main.mounts.push(block);
+        }
+        Some(())
+    }
+
+    fn note_constants(&mut self, location: &Location<'_>) {
+        self.constant = vec![
+            (Key::MountPoint, self.mount_point.clone()),
+            (Key::ServerSoftware, cycle::SOFTWARE.as_bytes().to_vec()),
+            (Key::GatewayInterface, b"CGI/1.1".to_vec()),
+        ];
+        if let Some(root) = location.root() {
+            self.constant.push((Key::DocumentRoot, root.to_vec()));
+        }
+        self.names_server = names_one_host(location.server_name());
+        if self.names_server {
+            self.constant.push((Key::ServerName, location.server_name().to_vec()));
+        }
+    }
+
+    fn pack(&self, target: &Target, callable: Option<&str>) -> RequestHead {
+        let callable = callable.unwrap_or(self.settings.callable());
+        mount::pack(target, callable, &self.settings, |head: &mut HeadBuilder| {
+            for (key, value) in &self.constant {
+                head.set(*key, value);
+            }
+        })
+    }
+
+    /// The packed mount of a request.
+    ///
+    /// # Errors
+    /// [`NoMount`].
+    pub fn mount(&self, request: &Request) -> Result<Arc<RequestHead>, NoMount> {
+        match self.pass.as_deref() {
+            None => Err(NoMount::Unset),
+            Some(Pass::Fixed(..)) => self.block.clone().ok_or(NoMount::Unset),
+            Some(Pass::Variable(value)) => {
+                let written = value.evaluate(request).ok_or(NoMount::Value)?;
+                let (target, callable) = mount::parse_target(&String::from_utf8_lossy(written))?;
+                if let Target::Script(path) = &target {
+                    std::fs::metadata(path).map_err(|why| NoMount::Missing { path: path.clone(), why })?;
+                }
+                Ok(Arc::new(self.pack(&target, callable.as_deref())))
+            }
+        }
+    }
+}
+
+/// Decides about the process when all of `http` was read; the error says why the configuration is refused.
+///
+/// # Errors
+/// There is no Python that can be loaded, or no engine.
+pub fn decide_process(main: &mut MainConf) -> Result<(), String> {
+    if !main.is_used {
+        return Ok(());
+    }
+    let python = locate::locate(main.process.home()).map_err(|error| error.to_string())?;
+    let engine = load::engine_beside(entry::lies_here())
+        .ok_or_else(|| "cannot tell where ngx_http_wsgi_module.so lies".to_owned())?;
+    if !engine.is_file() {
+        return Err(format!(
+            "\"{}\" is missing: Neat's engine has to lie beside ngx_http_wsgi_module.so",
+            engine.display()
+        ));
+    }
+    main.python = Some((python, engine));
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! Where nginx, the kernel and the C library call in. Each function wraps what it is handed and calls one safe function, behind
+//! the guard.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use nginx_sys::{
+    NGX_HTTP_MODULE, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_event_t, ngx_http_module_t,
+    ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t,
+};
+use shared::ffi::guard::guard;
+
+use crate::conf::{self, LocConf, MainConf};
+use crate::directives;
+use crate::event_loop;
+use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
+use crate::ffi::cycle::Cycle;
+use crate::ffi::request::Request;
+use crate::ffi::{ERROR, OK, signal};
+use crate::serving::{self, Id};
+use crate::{handler, process};
+
+static CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(on_configured),
+    create_main_conf: Some(create_main_conf),
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: Some(create_loc_conf),
+    merge_loc_conf: Some(merge_loc_conf),
+};
+
+static mut COMMANDS: [ngx_command_t; directives::TABLE.len()] = directives::TABLE;
+
+/// The module. nginx writes its place in its tables into it.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals)]
+pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const CONTEXT).cast_mut().cast(),
+    commands: (&raw mut COMMANDS).cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(init_process),
+    exit_process: Some(exit_process),
+    ..ngx_module_t::default()
+};
+
+/// A table of pointers that C only reads.
+#[repr(transparent)]
+pub struct Pointers<T, const N: usize>([*const T; N]);
+
+// SAFETY: constant pointers to statics.
+unsafe impl<T, const N: usize> Sync for Pointers<T, N> {}
+
+/// The modules of this file, for `load_module`.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals)]
+pub static ngx_modules: Pointers<ngx_module_t, 2> =
+    Pointers([&raw const ngx_http_wsgi_module, std::ptr::null()]);
+
+/// Their names.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals)]
+pub static ngx_module_names: Pointers<c_char, 2> =
+    Pointers([c"ngx_http_wsgi_module".as_ptr(), std::ptr::null()]);
+
+/// Where they stand among the others: a content handler may stand anywhere.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals)]
+pub static ngx_module_order: Pointers<c_char, 1> = Pointers([std::ptr::null()]);
+
+/// Our place in a request's and a location's arrays.
+pub(crate) fn module_index() -> usize {
+    // SAFETY: nginx writes it once, before it calls anything of ours.
+    unsafe { ngx_http_wsgi_module.ctx_index }
+}
+
+/// Something that lies in this module's file. Not one of the exported tables: nginx has some of the same name, and the dynamic
+/// linker prefers those.
+pub(crate) fn lies_here() -> &'static ngx_http_module_t {
+    &CONTEXT
+}
+
+unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard("create_main_conf", std::ptr::null_mut(), || {
+        process::tell_panics();
+        // SAFETY: nginx's own, for this call.
+        let conf = unsafe { Conf::from_raw(cf) };
+        conf.map_or(std::ptr::null_mut(), |conf| conf.keep(MainConf::default(), drop_main_conf))
+    })
+}
+
+unsafe extern "C" fn drop_main_conf(kept: *mut c_void) {
+    // SAFETY: made by `Conf::keep` from a box of this type, and called once.
+    guard("drop_main_conf", (), || drop(unsafe { Box::from_raw(kept.cast::<MainConf>()) }));
+}
+
+unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard("create_loc_conf", std::ptr::null_mut(), || {
+        // SAFETY: nginx's own, for this call.
+        let conf = unsafe { Conf::from_raw(cf) };
+        conf.map_or(std::ptr::null_mut(), |conf| conf.keep(LocConf::default(), drop_loc_conf))
+    })
+}
+
+unsafe extern "C" fn drop_loc_conf(kept: *mut c_void) {
+    // SAFETY: made by `Conf::keep` from a box of this type, and called once.
+    guard("drop_loc_conf", (), || drop(unsafe { Box::from_raw(kept.cast::<LocConf>()) }));
+}
+
+unsafe extern "C" fn merge_loc_conf(
+    cf: *mut ngx_conf_t,
+    outer: *mut c_void,
+    inner: *mut c_void,
+) -> *mut c_char {
+    guard("merge_loc_conf", CONF_ERROR, || {
+        // SAFETY: nginx's own, for this call; the others are of `create_loc_conf`, and two different ones.
+        let parts = unsafe {
+            (Conf::from_raw(cf), outer.cast::<LocConf>().as_ref(), inner.cast::<LocConf>().as_mut())
+        };
+        let (Some(conf), Some(outer), Some(inner)) = parts else { return CONF_ERROR };
+        let Some(main) = conf.main() else { return CONF_ERROR };
+        inner.decide(outer, &conf, main).map_or(CONF_ERROR, |()| CONF_OK)
+    })
+}
+
+/// Takes a directive.
+pub(crate) unsafe extern "C" fn on_directive(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    _place: *mut c_void,
+) -> *mut c_char {
+    guard("on_directive", CONF_ERROR, || {
+        // SAFETY: nginx's own, for this call.
+        let (conf, name) = unsafe { (Conf::from_raw(cf), name_of(command)) };
+        let Some(conf) = conf else { return CONF_ERROR };
+        match directives::apply(name, &conf) {
+            Ok(()) => CONF_OK,
+            Err(why) => conf.refuse(&why),
+        }
+    })
+}
+
+unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard("on_configured", ERROR, || {
+        // SAFETY: nginx's own, for this call.
+        let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
+        let Some(main) = conf.main() else { return ERROR };
+        match conf::decide_process(main) {
+            Ok(()) => OK,
+            Err(why) => {
+                conf.refuse_all(&why);
+                ERROR
+            }
+        }
+    })
+}
+
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    guard("init_process", OK, || {
+        // SAFETY: nginx's own, for this call.
+        if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
+            process::start(cycle);
+        }
+        OK
+    })
+}
+
+unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
+    guard("exit_process", (), process::stop);
+}
+
+/// Answers a request: the content handler.
+pub(crate) unsafe extern "C" fn on_request(r: *mut ngx_http_request_t) -> ngx_int_t {
+    guard("on_request", 500, || {
+        // SAFETY: nginx's own, and alive.
+        unsafe { Request::from_raw(r) }.map_or(ERROR, handler::handle)
+    })
+}
+
+/// The body was read.
+pub(crate) unsafe extern "C" fn on_body_read(r: *mut ngx_http_request_t) {
+    guard("on_body_read", (), || {
+        // SAFETY: nginx's own, and alive.
+        if let Some(request) = unsafe { Request::from_raw(r) } {
+            handler::on_body_read(request);
+        }
+    });
+}
+
+/// Reading a streamed body has begun; whoever began it goes on.
+pub(crate) unsafe extern "C" fn on_body_begun(_r: *mut ngx_http_request_t) {}
+
+/// The connection can be written to.
+pub(crate) unsafe extern "C" fn on_write(r: *mut ngx_http_request_t) {
+    guard("on_write", (), || {
+        // SAFETY: nginx's own, and alive.
+        if let Some(request) = unsafe { Request::from_raw(r) } {
+            serving::on_write(request);
+        }
+    });
+}
+
+/// The connection can be read from.
+pub(crate) unsafe extern "C" fn on_read(r: *mut ngx_http_request_t) {
+    guard("on_read", (), || {
+        // SAFETY: nginx's own, and alive.
+        if let Some(request) = unsafe { Request::from_raw(r) } {
+            serving::on_read(request);
+        }
+    });
+}
+
+/// A request cannot be answered any more.
+pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
+    guard("on_gone", (), || {
+        if let Some(id) = Id::of_pointer(id) {
+            serving::on_gone(id);
+        }
+    });
+}
+
+/// A request's memory goes.
+pub(crate) unsafe extern "C" fn on_freed(id: *mut c_void) {
+    guard("on_freed", (), || {
+        if let Some(id) = Id::of_pointer(id) {
+            serving::on_freed(id);
+        }
+    });
+}
+
+/// A thread rang.
+pub(crate) unsafe extern "C" fn on_ring(_event: *mut ngx_event_t) {
+    guard("on_ring", (), || {
+        if let Some(worker) = process::worker() {
+            worker.door().answer();
+        }
+    });
+}
+
+/// The timer that keeps a leaving worker alive ran out.
+pub(crate) unsafe extern "C" fn on_stay(_event: *mut ngx_event_t) {
+    guard("on_stay", (), event_loop::stay_while_serving);
+}
+
+/// A signal came.
+pub(crate) unsafe extern "C" fn on_signal(number: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    guard("on_signal", (), || {
+        // SAFETY: the kernel's own.
+        unsafe { signal::handle(number, info, context) };
+    });
+}
+
+/// `exit` was called, with threads of Python still about.
+pub(crate) extern "C" fn on_exit() {
+    guard("on_exit", (), || signal::leave());
+}

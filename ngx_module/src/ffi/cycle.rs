@@ -1,0 +1,112 @@
+//! The process and its log.
+
+use nginx_sys::{
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
+    ngx_exiting, ngx_http_conf_ctx_t, ngx_http_module, ngx_log_error_core, ngx_log_t, ngx_process,
+    ngx_uint_t,
+};
+
+use super::request::Request;
+use crate::conf::MainConf;
+
+/// How much of a line nginx surely does not cut off: it has this for the message and what stands before it.
+pub const LONGEST_LINE: usize = nginx_sys::NGX_MAX_ERROR_STR as usize - 256;
+
+/// nginx's `NGX_LOG_EMERG`.
+pub const EMERGENCY: u32 = nginx_sys::NGX_LOG_EMERG;
+
+/// Writes one line.
+pub(super) fn write(log: *mut ngx_log_t, level: u32, line: &[u8]) {
+    // SAFETY: a log lives as long as its cycle or connection; the format takes a length and a pointer to so many bytes.
+    unsafe {
+        if log.is_null() || (*log).log_level < level as ngx_uint_t {
+            return;
+        }
+        ngx_log_error_core(level as ngx_uint_t, log, 0, c"%*s".as_ptr(), line.len(), line.as_ptr());
+    }
+}
+
+/// Writes one line to the log of the process. Only the main thread may.
+pub fn log(level: u32, line: &[u8]) {
+    // SAFETY: the cycle is set before any callback of a module.
+    let log = unsafe { ngx_cycle.as_ref().map_or(std::ptr::null_mut(), |cycle| cycle.log) };
+    write(log, level, line);
+}
+
+impl Request {
+    /// Writes one line to the request's log; the first of a message says which request it is about.
+    pub fn write_log(self, level: u32, line: &[u8], first: bool) {
+        let log = self.log();
+        if first {
+            write(log, level, line);
+            return;
+        }
+        // SAFETY: the connection's log, and nobody else writes to it meanwhile.
+        unsafe {
+            let handler = std::mem::take(&mut (*log).handler);
+            write(log, level, line);
+            (*log).handler = handler;
+        }
+    }
+}
+
+/// Whether this process answers requests: a worker, or the only process.
+pub fn answers_requests() -> bool {
+    // SAFETY: set before modules are asked.
+    let process = unsafe { ngx_process };
+    process == NGX_PROCESS_WORKER as ngx_uint_t || process == NGX_PROCESS_SINGLE as ngx_uint_t
+}
+
+/// Whether the worker takes no new connections and leaves when the old ones have ended.
+pub fn is_leaving() -> bool {
+    // SAFETY: set by the worker's own loop.
+    unsafe { ngx_exiting != 0 }
+}
+
+/// nginx's version, as in `SERVER_SOFTWARE`.
+pub const SOFTWARE: &str = match nginx_sys::NGINX_VER.to_str() {
+    Ok(text) => text,
+    Err(_) => "nginx",
+};
+
+/// nginx's version in numbers.
+pub const VERSION: [u32; 3] = {
+    let number = nginx_sys::nginx_version;
+    [number / 1_000_000, number / 1000 % 1000, number % 1000]
+};
+
+/// A cycle, during a callback.
+#[derive(Clone, Copy)]
+pub struct Cycle<'a>(&'a ngx_cycle_t);
+
+impl<'a> Cycle<'a> {
+    /// # Safety
+    /// nginx handed `raw` to a callback that lasts for `'a`.
+    pub unsafe fn from_raw(raw: *const ngx_cycle_t) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        unsafe { raw.as_ref() }.map(Self)
+    }
+
+    /// Our configuration; `None` where there is no `http` block.
+    pub fn main_conf(self) -> Option<&'a MainConf> {
+        // SAFETY: `http`'s context, at its module's index, is an ngx_http_conf_ctx_t, and has an entry for each module.
+        unsafe {
+            let index = ngx_http_module.index;
+            let context: *const ngx_http_conf_ctx_t = (*self.0.conf_ctx.add(index)).cast();
+            (*context.as_ref()?.main_conf.add(crate::module_index())).cast::<MainConf>().as_ref()
+        }
+    }
+
+    /// How many workers there are; 1 for a server without a master.
+    pub fn workers(self) -> u32 {
+        // SAFETY: the core module's configuration, at its index.
+        unsafe {
+            let index = ngx_core_module.index;
+            let core: *const ngx_core_conf_t = (*self.0.conf_ctx.add(index)).cast();
+            let single = ngx_process == NGX_PROCESS_SINGLE as ngx_uint_t;
+            core.as_ref()
+                .filter(|_| !single)
+                .map_or(1, |core| u32::try_from(core.worker_processes).unwrap_or(1).max(1))
+        }
+    }
+}

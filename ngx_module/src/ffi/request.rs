@@ -1,0 +1,276 @@
+//! A request of nginx: how it is answered and how it ends. What it says is in [`super::environment`] and
+//! [`super::request_headers`], its body in [`super::request_body`].
+
+use std::ptr::NonNull;
+
+use nginx_sys::{
+    ngx_chain_t, ngx_connection_t, ngx_handle_write_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_event_handler_pt, ngx_http_finalize_request,
+    ngx_http_log_ctx_t, ngx_http_output_filter, ngx_http_request_t, ngx_http_run_posted_requests,
+    ngx_http_send_header, ngx_log_t, ngx_pool_cleanup_add, ngx_pool_t,
+};
+
+use super::chain::Piece;
+use super::{Code, ERROR};
+use crate::serving::Id;
+
+/// A request. Valid on the loop's thread from the handler's call until it is finalized or its cleanup ran; whoever keeps one
+/// longer ([`crate::serving::Serving`]) forgets it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request(NonNull<ngx_http_request_t>);
+
+/// A connection that may outlive its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection(NonNull<ngx_connection_t>);
+
+/// A handler of a request's end, which can be taken back.
+#[derive(Clone, Copy, Debug)]
+pub struct Cleanup(NonNull<ngx_http_cleanup_t>);
+
+impl Cleanup {
+    /// Takes the handler back.
+    pub fn disarm(self) {
+        // SAFETY: of the request's pool, and asked for only while the request lives.
+        unsafe { (*self.0.as_ptr()).handler = None };
+    }
+}
+
+impl Connection {
+    /// Runs what was posted while a request was worked on (`ngx_http_run_posted_requests`), as every event handler of nginx has
+    /// to; also when the request is gone.
+    pub fn run_posted_requests(self) {
+        // SAFETY: connections live in the cycle's table; nginx looks at `destroyed` first.
+        unsafe { ngx_http_run_posted_requests(self.0.as_ptr()) };
+    }
+}
+
+impl Request {
+    /// # Safety
+    /// nginx handed `request` to a callback that runs now, or it was kept as the type says.
+    pub unsafe fn from_raw(request: *mut ngx_http_request_t) -> Option<Self> {
+        NonNull::new(request).map(Self)
+    }
+
+    pub(super) const fn raw(self) -> *mut ngx_http_request_t {
+        self.0.as_ptr()
+    }
+
+    pub(super) fn get(&self) -> &ngx_http_request_t {
+        // SAFETY: valid, as the type says; the borrow ends before nginx is called again, which only `Request`'s methods do.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(super) fn change<R>(self, change: impl FnOnce(&mut ngx_http_request_t) -> R) -> R {
+        // SAFETY: as for `get`; the loop's thread is the only one that looks.
+        change(unsafe { &mut *self.0.as_ptr() })
+    }
+
+    pub(super) fn connection_ref(&self) -> &ngx_connection_t {
+        // SAFETY: a request has a connection for as long as it lives.
+        unsafe { &*self.get().connection }
+    }
+
+    pub(super) fn pool(self) -> *mut ngx_pool_t {
+        self.get().pool
+    }
+
+    pub(super) fn log(self) -> *mut ngx_log_t {
+        self.connection_ref().log
+    }
+
+    /// Its connection.
+    pub fn connection(self) -> Connection {
+        // SAFETY: a request has a connection for as long as it lives.
+        Connection(unsafe { NonNull::new_unchecked(self.get().connection) })
+    }
+
+    /// The core module's configuration of the request's location.
+    pub(super) fn core_location(&self) -> &ngx_http_core_loc_conf_t {
+        // SAFETY: every location has a configuration of every module, at the module's index.
+        unsafe {
+            let index = ngx_http_core_module.ctx_index;
+            &*(*self.get().loc_conf.add(index)).cast()
+        }
+    }
+
+    /// Our configuration of the request's location.
+    pub fn location(&self) -> Option<&crate::conf::LocConf> {
+        // SAFETY: as for `core_location`; ours is null only where nginx was short of memory.
+        unsafe { (*self.get().loc_conf.add(crate::module_index())).cast::<crate::conf::LocConf>().as_ref() }
+    }
+
+    /// Whether the client asked for it, and not another request.
+    pub fn is_main(self) -> bool {
+        self.get().main == self.raw()
+    }
+
+    /// Makes log lines of the connection speak of this request, as nginx's own event handlers do.
+    pub fn set_log_request(self) {
+        // SAFETY: the data of a connection's log is an ngx_http_log_ctx_t while it serves HTTP.
+        unsafe {
+            let context: *mut ngx_http_log_ctx_t = (*self.log()).data.cast();
+            if !context.is_null() {
+                (*context).current_request = self.raw();
+            }
+        }
+    }
+
+    /// Which serving this request belongs to.
+    pub fn serving(self) -> Option<Id> {
+        // SAFETY: `ctx` has an entry for each module.
+        let entry = unsafe { *self.get().ctx.add(crate::module_index()) };
+        Id::of_pointer(entry)
+    }
+
+    /// Notes which serving this request belongs to and arranges that both ends of the request are told: the first when it
+    /// cannot be answered any more, the second when its memory goes. `None` when nginx has no memory.
+    pub fn attach(
+        self,
+        id: Id,
+        gone: unsafe extern "C" fn(*mut std::ffi::c_void),
+        freed: unsafe extern "C" fn(*mut std::ffi::c_void),
+    ) -> Option<Cleanup> {
+        // SAFETY: the request lives, and with it its pool; both handlers take the id as their data, which is no pointer.
+        unsafe {
+            let cleanup = NonNull::new(ngx_http_cleanup_add(self.raw(), 0))?;
+            let pool_cleanup = NonNull::new(ngx_pool_cleanup_add(self.pool(), 0))?;
+            (*cleanup.as_ptr()).handler = Some(gone);
+            (*cleanup.as_ptr()).data = id.as_pointer();
+            (*pool_cleanup.as_ptr()).handler = Some(freed);
+            (*pool_cleanup.as_ptr()).data = id.as_pointer();
+            *self.get().ctx.add(crate::module_index()) = id.as_pointer();
+            Some(Cleanup(cleanup))
+        }
+    }
+
+    /// Keeps the request alive until it is finalized once more.
+    pub fn hold(self) {
+        // SAFETY: a request has a main request.
+        unsafe {
+            let main = &mut *self.get().main;
+            main.set_count(main.count() + 1);
+        }
+    }
+
+    /// Takes one [`Request::hold`] back.
+    pub fn release(self) {
+        // SAFETY: a request has a main request.
+        unsafe {
+            let main = &mut *self.get().main;
+            main.set_count(main.count() - 1);
+        }
+    }
+
+    /// Says what happens when the connection can be read from and written to.
+    pub fn set_handlers(self, read: ngx_http_event_handler_pt, write: ngx_http_event_handler_pt) {
+        self.change(|request| {
+            request.read_event_handler = read;
+            request.write_event_handler = write;
+        });
+    }
+
+    /// Says what happens when the connection can be read from.
+    pub fn set_read_handler(self, read: ngx_http_event_handler_pt) {
+        self.change(|request| request.read_event_handler = read);
+    }
+
+    /// Sends the head that [`super::response_headers`] filled in.
+    pub fn send_header(self) -> Code {
+        // SAFETY: the request lives.
+        unsafe { ngx_http_send_header(self.raw()) }
+    }
+
+    /// Whether only the head is sent: HEAD, 204, 304.
+    pub fn is_header_only(self) -> bool {
+        self.get().header_only() != 0
+    }
+
+    /// Gives nginx a chain, or asks it to go on with what it has.
+    pub fn output(self, first: Option<&Piece>) -> Code {
+        let chain: *mut ngx_chain_t = first.map_or(std::ptr::null_mut(), Piece::as_chain);
+        // SAFETY: the request lives; the chain's pieces stay until nginx has sent them (`output.rs`) or the pool goes.
+        unsafe { ngx_http_output_filter(self.raw(), chain) }
+    }
+
+    /// Whether nginx itself holds bytes back.
+    pub fn is_buffered(self) -> bool {
+        self.get().buffered() != 0 || self.connection_ref().buffered() != 0
+    }
+
+    /// Whether the client's connection failed.
+    pub fn is_broken(self) -> bool {
+        self.connection_ref().error() != 0
+    }
+
+    /// Whether the client took nothing for the time of `send_timeout`.
+    pub fn write_timed_out(self) -> bool {
+        // SAFETY: a connection has its two events.
+        unsafe { (*self.connection_ref().write).timedout() != 0 }
+    }
+
+    /// Notes that the client was too slow.
+    pub fn set_timed_out(self) {
+        // SAFETY: the request's connection.
+        unsafe { (*self.get().connection).set_timedout(1) };
+    }
+
+    /// Whether writing waits for a rate limit or for a disk.
+    pub fn write_is_delayed(self) -> bool {
+        // SAFETY: a connection has its two events.
+        unsafe { (*self.connection_ref().write).delayed() != 0 || self.get().aio() != 0 }
+    }
+
+    /// Waits for the connection to take more, with `send_timeout`, as nginx's unbuffered upstream does.
+    pub fn arm_write(self) -> Code {
+        let location = self.core_location();
+        let (lowat, timeout) = (location.send_lowat, location.send_timeout);
+        let connection = self.connection_ref();
+        // SAFETY: the connection's own event; a subrequest that waits for its turn must not touch it.
+        unsafe {
+            let event = connection.write;
+            if connection.data == self.raw().cast() && ngx_handle_write_event(event, lowat) != super::OK {
+                return ERROR;
+            }
+            if (*event).delayed() == 0 {
+                if (*event).active() != 0 && (*event).ready() == 0 {
+                    nginx_sys::ngx_add_timer(event, timeout);
+                } else if (*event).timer_set() != 0 {
+                    nginx_sys::ngx_del_timer(event);
+                }
+            }
+        }
+        super::OK
+    }
+
+    /// Makes sure that a response without a length is not taken for a whole one when it is cut: where the framing does not
+    /// show it (HTTP/1.0, no chunks) the connection is reset.
+    pub fn reset_at_close(self) {
+        let request = self.get();
+        let framed = request.chunked() != 0 || request.headers_out.content_length_n >= 0;
+        if framed || !request.stream.is_null() || !self.is_main() {
+            return;
+        }
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // SAFETY: the descriptor is the connection's; `linger` lives for the call.
+        unsafe {
+            libc::setsockopt(
+                self.connection_ref().fd,
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                size_of::<libc::linger>() as libc::socklen_t,
+            );
+            #[cfg(ngx_feature = "http_ssl")]
+            if let Some(ssl) = self.connection_ref().ssl.as_mut() {
+                ssl.set_no_send_shutdown(1);
+                ssl.set_no_wait_shutdown(1);
+            }
+        }
+    }
+
+    /// Ends the request. It must not be used afterwards.
+    pub fn finalize(self, code: Code) {
+        // SAFETY: the request lives until here.
+        unsafe { ngx_http_finalize_request(self.raw(), code) };
+    }
+}

@@ -1,0 +1,185 @@
+//! The body of a request: what nginx read of it, and reading more.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use nginx_sys::{
+    ngx_buf_t, ngx_chain_t, ngx_http_block_reading, ngx_http_client_body_handler_pt,
+    ngx_http_discard_request_body, ngx_http_read_client_request_body, ngx_http_read_unbuffered_request_body,
+    ngx_http_request_body_t, ngx_http_test_reading,
+};
+
+use super::Code;
+use super::request::Request;
+
+/// A part of a body that nginx has read.
+pub enum Part<'r> {
+    /// Bytes.
+    Memory(&'r [u8]),
+    /// A range of a temporary file: its descriptor, offset and length.
+    File(BorrowedFd<'r>, u64, u64),
+}
+
+impl Part<'_> {
+    /// In bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(_, _, length) => *length,
+        }
+    }
+}
+
+struct Links(*mut ngx_chain_t);
+
+impl Iterator for Links {
+    type Item = *mut ngx_buf_t;
+
+    fn next(&mut self) -> Option<*mut ngx_buf_t> {
+        // SAFETY: the links of a body's chain live as long as the request.
+        let link = unsafe { self.0.as_ref() }?;
+        self.0 = link.next;
+        Some(link.buf)
+    }
+}
+
+/// # Safety
+/// `buffer` is of a living request's body.
+unsafe fn part_of<'r>(buffer: *mut ngx_buf_t) -> Part<'r> {
+    // SAFETY: the caller's promise; nginx keeps `pos` to `last` and the file valid.
+    unsafe {
+        let buffer = &*buffer;
+        if buffer.in_file() != 0 && !buffer.file.is_null() {
+            let from = u64::try_from(buffer.file_pos).unwrap_or(0);
+            let to = u64::try_from(buffer.file_last).unwrap_or(0);
+            return Part::File(BorrowedFd::borrow_raw((*buffer.file).fd), from, to.saturating_sub(from));
+        }
+        let length = usize::try_from(buffer.last.offset_from(buffer.pos)).unwrap_or(0);
+        Part::Memory(if length == 0 { &[] } else { std::slice::from_raw_parts(buffer.pos, length) })
+    }
+}
+
+impl Request {
+    fn body(&self) -> Option<NonNull<ngx_http_request_body_t>> {
+        NonNull::new(self.get().request_body)
+    }
+
+    /// Whether the client sends it in chunks, without a length (for HTTP/2: without a length).
+    pub fn has_chunked_body(&self) -> bool {
+        self.get().headers_in.chunked() != 0
+    }
+
+    /// Whether the client sends a body at all.
+    pub fn announces_body(&self) -> bool {
+        self.has_chunked_body() || self.get().headers_in.content_length_n > 0
+    }
+
+    /// Whether somebody began with the body already: another location that this request was redirected from.
+    pub fn body_was_begun(&self) -> bool {
+        !self.get().request_body.is_null() || self.get().discard_body() != 0
+    }
+
+    /// Whether a body that was begun unbuffered is not complete.
+    pub fn is_reading_body(&self) -> bool {
+        self.get().reading_body() != 0
+    }
+
+    /// Whether the client waits to be told that it may send the body.
+    pub fn expects_continue(&self) -> bool {
+        !self.get().headers_in.expect.is_null() && self.get().expect_tested() == 0
+    }
+
+    /// Begins to read the body; `then` is called when all of it is there, or, `unbuffered`, when reading has begun.
+    pub fn read_client_body(self, unbuffered: bool, then: ngx_http_client_body_handler_pt) -> Code {
+        if unbuffered {
+            self.change(|request| request.set_request_body_no_buffering(1));
+        }
+        // SAFETY: the request lives.
+        unsafe { ngx_http_read_client_request_body(self.raw(), then) }
+    }
+
+    /// Reads more of an unbuffered body.
+    pub fn read_unbuffered_body(self) -> Code {
+        // SAFETY: the request lives, and reading has begun.
+        unsafe { ngx_http_read_unbuffered_request_body(self.raw()) }
+    }
+
+    /// What nginx has read and still keeps.
+    pub fn body_parts(&self) -> impl Iterator<Item = Part<'_>> {
+        // SAFETY: the body, and each of its buffers, lives as long as the request.
+        let first = self.body().map_or(std::ptr::null_mut(), |body| unsafe { body.as_ref().bufs });
+        // SAFETY: as above.
+        Links(first).map(|buffer| unsafe { part_of(buffer) })
+    }
+
+    /// Takes what nginx has read of an unbuffered body, so that it can read on; `false` when a part lies in a file, which
+    /// does not happen to an unbuffered body.
+    pub fn take_body_parts(&self, mut take: impl FnMut(&[u8])) -> bool {
+        let Some(mut body) = self.body() else { return true };
+        let pool = self.pool();
+        let mut whole = true;
+        // SAFETY: the links are of the request's pool; a used buffer is one whose `pos` is its `last`, and a used link goes
+        // back to the pool (`ngx_free_chain`).
+        unsafe {
+            let mut link = std::mem::replace(&mut body.as_mut().bufs, std::ptr::null_mut());
+            while !link.is_null() {
+                match part_of((*link).buf) {
+                    Part::Memory(bytes) => take(bytes),
+                    Part::File(..) => whole = false,
+                }
+                (*(*link).buf).pos = (*(*link).buf).last;
+                let used = link;
+                link = (*link).next;
+                (*used).next = (*pool).chain;
+                (*pool).chain = used;
+            }
+        }
+        whole
+    }
+
+    /// Stops the clock of `client_body_timeout` while nobody wants to read.
+    pub fn stop_read_timer(self) {
+        // SAFETY: a connection has its two events.
+        unsafe {
+            let event = self.connection_ref().read;
+            if (*event).timer_set() != 0 {
+                nginx_sys::ngx_del_timer(event);
+            }
+        }
+    }
+
+    /// Watches for a client that goes away, now that it has nothing more to say.
+    pub fn watch_for_disconnect(self) {
+        self.set_read_handler(Some(ngx_http_test_reading));
+    }
+
+    /// Looks at nothing that the client sends.
+    pub fn block_reading(self) {
+        self.set_read_handler(Some(ngx_http_block_reading));
+    }
+
+    /// Sees to a body that nobody read, so that the connection can be kept. A client that waits for `100 Continue` is not told to
+    /// go on; whether it sends the body all the same cannot be known, so that its connection is not kept.
+    pub fn discard_body(self) -> Code {
+        if self.expects_continue() {
+            self.change(|request| {
+                request.set_expect_tested(1);
+                request.set_keepalive(0);
+            });
+        }
+        // SAFETY: the request lives.
+        unsafe { ngx_http_discard_request_body(self.raw()) }
+    }
+
+    /// Says, before the head leaves, that a connection whose client still waits for `100 Continue` is not kept.
+    pub fn close_if_expecting(self) {
+        if self.expects_continue() && self.get().http_version < nginx_sys::NGX_HTTP_VERSION_20 as usize {
+            self.change(|request| request.set_keepalive(0));
+        }
+    }
+}
+
+/// A descriptor of our own for a part's file: the request, and with it nginx's, may go before the reader.
+pub fn duplicate(file: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
+    file.try_clone_to_owned()
+}

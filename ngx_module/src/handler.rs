@@ -1,0 +1,114 @@
+//! Taking a request: what is answered at once, and how the others come to a thread.
+
+use std::sync::Arc;
+
+use shared::log::Level;
+
+use crate::conf::{LocConf, NoMount};
+use crate::entry;
+use crate::exchange::NginxExchange;
+use crate::ffi::request::Request;
+use crate::ffi::response_headers::Slot;
+use crate::ffi::{Code, DONE, SPECIAL_RESPONSE};
+use crate::process::{self, Worker};
+use crate::request::{self, BodyLength};
+use crate::request_body::{self, Progress, StoredBody};
+use crate::{log, serving};
+
+const INTERNAL_SERVER_ERROR: Code = 500;
+
+/// nginx's content handler.
+pub fn handle(request: Request) -> Code {
+    let Some(conf) = request.location() else { return 500 };
+    if request.has_chunked_body() && request.is_main() && !conf.settings.chunked_request() {
+        let discarded = request.discard_body();
+        return if discarded >= SPECIAL_RESPONSE { discarded } else { 411 };
+    }
+    let streamed = !conf.settings.request_buffering()
+        && request.is_main()
+        && request.announces_body()
+        && !request.body_was_begun();
+    if streamed {
+        request.hold();
+        begin(request, true);
+        return DONE;
+    }
+    let code = request.read_client_body(false, Some(entry::on_body_read));
+    if code >= SPECIAL_RESPONSE { code } else { DONE }
+}
+
+/// The body of a buffered request is here.
+pub fn on_body_read(request: Request) {
+    begin(request, false);
+}
+
+fn begin(request: Request, streamed: bool) {
+    if let Err(code) = try_begin(request, streamed) {
+        if streamed {
+            let discarded = request.discard_body();
+            request.finalize(if discarded >= SPECIAL_RESPONSE { discarded } else { code });
+        } else {
+            request.finalize(code);
+        }
+    }
+}
+
+/// Gives the request to the threads; the error is a status for a request that was not taken.
+fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
+    let Some(conf) = request.location() else { return Err(500) };
+    let Some(worker) = process::worker() else {
+        let message = "no Python runs in this process, which was started with a configuration without wsgi_pass: restart nginx";
+        log::request(request, Level::Error, message.as_bytes());
+        return Err(503);
+    };
+    let mount = mount_of(request, conf)?;
+    let (body, length) = body_of(request, streamed)?;
+    let head = request::pack(&request, conf, length).ok_or(INTERNAL_SERVER_ERROR)?;
+    let progress = if streamed { Progress::Untouched } else { Progress::Done };
+    let link = serving::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
+    let exchange = NginxExchange::new(worker, Arc::clone(&link), mount, head, body);
+    if worker.backlog().push(exchange).is_err() {
+        refuse(request, worker, &link);
+    }
+    Ok(())
+}
+
+fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
+    let message: &[u8] = if worker.has_failed() {
+        b"Python did not start in this worker; the log says why where the worker began"
+    } else {
+        b"too many requests wait for a Python thread: raise wsgi_threads, or make the application faster"
+    };
+    log::request(request, Level::Error, message);
+    if !worker.has_failed() {
+        request.add_header(Slot::None, b"Retry-After", b"1");
+    }
+    serving::refuse(link, 503);
+}
+
+fn mount_of(request: Request, conf: &LocConf) -> Result<Arc<shared::http::head::RequestHead>, Code> {
+    conf.mount(&request).map_err(|error| {
+        if !matches!(error, NoMount::Value) {
+            log::request(request, Level::Error, error.to_string().as_bytes());
+        }
+        match error {
+            NoMount::Missing { .. } => 404,
+            NoMount::Value | NoMount::Target(_) | NoMount::Unset => 500,
+        }
+    })
+}
+
+fn body_of(request: Request, streamed: bool) -> Result<(StoredBody, BodyLength), Code> {
+    if streamed {
+        return Ok((StoredBody::Streamed, BodyLength::AsAnnounced));
+    }
+    if !request.is_main() || request.is_reading_body() {
+        return Ok((StoredBody::Empty, BodyLength::NoBody));
+    }
+    let (body, length) = request_body::store(&request).map_err(|error| {
+        let message = format!("cannot duplicate the descriptor of the request body's file: {error}");
+        log::request(request, Level::Critical, message.as_bytes());
+        INTERNAL_SERVER_ERROR
+    })?;
+    Ok((body, BodyLength::Known(length)))
+}

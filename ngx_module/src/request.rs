@@ -1,0 +1,103 @@
+//! The head of a request, from nginx's fields to the packed one.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use shared::http::head::{HeadBuilder, RequestHead};
+use shared::http::key::Key;
+use shared::http::target;
+
+use crate::conf::LocConf;
+use crate::ffi::request::Request;
+
+/// What is said about the request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// The request carries none, whatever its headers say: a subrequest has those of the main request.
+    NoBody,
+    /// nginx has read so many bytes.
+    Known(u64),
+    /// It is streamed: what the headers say holds.
+    AsAnnounced,
+}
+
+/// Packs the head.
+pub fn pack(request: &Request, conf: &LocConf, body: BodyLength) -> Option<RequestHead> {
+    let mut head = HeadBuilder::new();
+    head.pass_authorization(conf.settings.pass_authorization());
+    for (name, value) in request.headers() {
+        if body == BodyLength::NoBody && is_about_body(name) {
+            continue;
+        }
+        head.header(name, value);
+    }
+    if let BodyLength::Known(length) = body {
+        if length > 0 || request.has_chunked_body() {
+            head.set(Key::ContentLength, length.to_string().as_bytes());
+        }
+    }
+    head.set(Key::RequestMethod, request.method());
+    let (script_name, path_info) = target::split(request.uri(), &conf.mount_point);
+    head.set(Key::ScriptName, script_name);
+    head.set(Key::PathInfo, path_info);
+    head.set(Key::QueryString, request.arguments());
+    head.set(Key::RequestUri, request.unparsed_uri());
+    let protocol = request.protocol();
+    head.set(Key::ServerProtocol, if protocol.is_empty() { b"HTTP/0.9" } else { protocol });
+    set_addresses(request, conf, &mut head);
+    let scheme: &[u8] = if request.is_encrypted() { b"https" } else { b"http" };
+    head.set(Key::UrlScheme, scheme);
+    head.set(Key::RequestScheme, scheme);
+    if request.is_encrypted() {
+        head.set(Key::Https, b"on");
+    }
+    if !request.user().is_empty() {
+        head.set(Key::RemoteUser, request.user());
+        head.set(Key::AuthType, b"Basic");
+    }
+    head.set(Key::ConnectionId, request.connection_number().to_string().as_bytes());
+    head.set(Key::RequestStart, (request.started_at() * 1000).to_string().as_bytes());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    head.set(Key::QueueStart, now.as_micros().to_string().as_bytes());
+    if let Some(root) = &conf.root {
+        head.set(Key::DocumentRoot, root.evaluate(request)?);
+    }
+    for param in conf.params.iter() {
+        let value = param.value.evaluate(request)?;
+        if !(param.if_not_empty && value.is_empty()) {
+            head.set_named(&param.name, value);
+        }
+    }
+    Some(head.finish())
+}
+
+fn set_addresses(request: &Request, conf: &LocConf, head: &mut HeadBuilder) {
+    let mut buffer = [0; 128];
+    let (address, port) = request.server_address(&mut buffer);
+    if !conf.names_server {
+        let name = if request.host().is_empty() { address } else { request.host() };
+        head.set(Key::ServerName, name);
+    }
+    let port = port.to_string();
+    head.set(Key::ServerAddr, address);
+    head.set(Key::ServerPort, port.as_bytes());
+    head.set(Key::ListenerPort, port.as_bytes());
+    head.set(Key::ListenerHost, listener_host(request.listener()));
+    head.set(Key::RemoteAddr, request.client_address());
+    head.set(Key::RemotePort, request.client_port().to_string().as_bytes());
+}
+
+/// Headers that say how the main request's body comes.
+fn is_about_body(name: &[u8]) -> bool {
+    [&b"content-length"[..], b"transfer-encoding", b"expect"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// The address without its port; empty, as in mod_wsgi, where every address of the machine is listened on.
+fn listener_host(listener: &[u8]) -> &[u8] {
+    let end = listener.iter().rposition(|byte| *byte == b':').unwrap_or(listener.len());
+    match listener.get(..end).unwrap_or_default() {
+        b"0.0.0.0" | b"[::]" | b"*" => b"",
+        host => host,
+    }
+}
