@@ -1,0 +1,37 @@
+# The two commands are `make serve` and `make test`; what they do is in scripts/.
+
+SERVER ?= nginx
+PORT ?= 8000
+export SERVER PORT APP
+
+.PHONY: help build serve test soak test-matrix bench clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
+
+build: ## install what is missing and build the engine and both modules
+	@scripts/install-packages
+	@scripts/build
+
+serve: build ## serve conf-examples/hello on http://127.0.0.1:8000 (SERVER=nginx|apache APP=path PORT=8000)
+	@scripts/serve
+
+test: ## install what is missing and run everything
+	@scripts/install-packages
+	@scripts/nginx-headers
+	@scripts/test
+
+soak: build ## the long tests: 200 reloads and 20,000 requests with flat memory
+	@scripts/test-environments
+	@tests/.venv/bin/python -m pytest tests -m soak
+
+test-matrix: build ## a current nginx, and every Python that is found
+	@scripts/test-environments
+	@scripts/test-matrix
+
+bench: build ## pairs of servers, measured in turns
+	@bench/run
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf build tests/.venv tests/.venv-apps
