@@ -276,7 +276,8 @@ impl Serving {
                     // nginx counts one more reader; this request is held already.
                     self.request.release();
                 }
-                self.request.set_read_handler(Some(entry::on_read));
+                // nginx has set handlers of its own.
+                self.request.set_handlers(Some(entry::on_read), Some(entry::on_write));
                 code
             }
         };
@@ -321,11 +322,12 @@ impl Serving {
                 Err(Step::Finish(Code::from(code as i16), SendError::Stopping))
             }
             Some(End::Cut | End::Status(_)) => {
-                if self.head_sent.get() {
-                    self.request.reset_at_close();
-                    return Err(Step::Finish(ERROR, SendError::Stopping));
+                if !self.head_sent.get() {
+                    return Err(Step::Finish(500, SendError::Stopping));
                 }
-                Err(Step::Finish(500, SendError::Stopping))
+                self.flush()?;
+                self.request.reset_at_close();
+                Err(Step::Finish(ERROR, SendError::Stopping))
             }
             None => self.flush(),
         }
