@@ -25,18 +25,29 @@ type Mounts = HashMap<Box<[u8]>, Arc<Mount>>;
 
 static MOUNTS: Mutex<Option<Mounts>> = Mutex::new(None);
 
+/// Applications by what they are loaded from: a script that is mounted twice is loaded once.
+type Applications = HashMap<(Target, String), Arc<Application>>;
+
+static APPLICATIONS: Mutex<Option<Applications>> = Mutex::new(None);
+
 /// What is known of a mount.
 pub struct Mount {
     /// The keys of environ that all its requests share.
     pub template: Py<PyDict>,
+    application: Arc<Application>,
+    reloading: bool,
+}
+
+/// An application, loaded or not.
+struct Application {
     target: Target,
     callable: String,
-    reloading: bool,
-    /// One per mount: an application that is slow to import holds up its own requests only.
+    /// One per application: one that is slow to import holds up its own requests only.
     lock: Py<PyAny>,
     loaded: Mutex<Option<Loaded>>,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Target {
     Script(PathBuf),
     Module(String),
@@ -70,14 +81,19 @@ pub fn mount_of(py: Python<'_>, packed: &[u8]) -> PyResult<Arc<Mount>> {
         return Ok(mount);
     }
     let mount = Arc::new(Mount::new(py, packed)?);
-    let mut mounts = unpoisoned(&MOUNTS);
-    let table = mounts.get_or_insert_with(HashMap::new);
-    let forgotten = (table.len() >= MOST_MOUNTS).then(|| std::mem::take(table));
-    let mount = Arc::clone(table.entry(packed.into()).or_insert(mount));
-    drop(mounts);
+    Ok(keep(&MOUNTS, packed.into(), mount))
+}
+
+/// Puts a value into a table, unless another thread was first; what is in the table is the answer.
+fn keep<K: Eq + Hash, V>(table: &Mutex<Option<HashMap<K, Arc<V>>>>, key: K, value: Arc<V>) -> Arc<V> {
+    let mut table = unpoisoned(table);
+    let entries = table.get_or_insert_with(HashMap::new);
+    let forgotten = (entries.len() >= MOST_MOUNTS).then(|| std::mem::take(entries));
+    let kept = Arc::clone(entries.entry(key).or_insert_with(|| Arc::clone(&value)));
+    drop(table);
     // Python objects go outside of the lock: their destructors may run anything.
-    drop(forgotten);
-    Ok(mount)
+    drop((forgotten, value));
+    kept
 }
 
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -95,13 +111,17 @@ impl Mount {
                 return Err(PyRuntimeError::new_err("the server did not say which application to run"));
             }
         };
-        Ok(Self {
-            template: environ::template(interpreter.environ.bind(py), packed)?.unbind(),
-            target,
-            callable: text(Key::CallableObject).unwrap_or_else(|| "application".to_owned()),
-            reloading: get(packed, Key::ScriptReloading) == Some(b"1"),
+        let callable = text(Key::CallableObject).unwrap_or_else(|| "application".to_owned());
+        let application = Application {
+            target: target.clone(),
+            callable: callable.clone(),
             lock: interpreter.lock.bind(py).call0()?.unbind(),
             loaded: Mutex::new(None),
+        };
+        Ok(Self {
+            template: environ::template(interpreter.environ.bind(py), packed)?.unbind(),
+            application: keep(&APPLICATIONS, (target, callable), Arc::new(application)),
+            reloading: get(packed, Key::ScriptReloading) == Some(b"1"),
         })
     }
 
@@ -110,30 +130,29 @@ impl Mount {
     /// # Errors
     /// What the script raised. The next request tries again.
     pub fn application<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let stamp = self.stamp();
-        if let Some(application) = self.current(py, stamp) {
-            return Ok(application);
+        let application = &self.application;
+        let stamp = if self.reloading { application.stamp() } else { None };
+        if let Some(callable) = application.current(py, stamp) {
+            return Ok(callable);
         }
-        let lock = self.lock.bind(py);
+        let lock = application.lock.bind(py);
         lock.call_method0("acquire")?;
-        let loaded = self.current(py, stamp).map_or_else(|| self.load(py), Ok);
+        let loaded = application.current(py, stamp).map_or_else(|| application.load(py), Ok);
         lock.call_method0("release")?;
         loaded
     }
+}
 
+impl Application {
     fn stamp(&self) -> Option<Stamp> {
-        match &self.target {
-            Target::Script(path) if self.reloading => {
-                let about = std::fs::metadata(path).ok()?;
-                Some(Stamp {
-                    seconds: about.mtime(),
-                    nanoseconds: about.mtime_nsec(),
-                    size: about.size(),
-                    inode: about.ino(),
-                })
-            }
-            _ => None,
-        }
+        let Target::Script(path) = &self.target else { return None };
+        let about = std::fs::metadata(path).ok()?;
+        Some(Stamp {
+            seconds: about.mtime(),
+            nanoseconds: about.mtime_nsec(),
+            size: about.size(),
+            inode: about.ino(),
+        })
     }
 
     fn current<'py>(&self, py: Python<'py>, stamp: Option<Stamp>) -> Option<Bound<'py, PyAny>> {

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import site
+import subprocess
 import sys
 import threading
 import time
@@ -210,12 +211,37 @@ def _restrict_signals():
     signal.signal = restricted
 
 
+def _unblocked(fork_exec):
+    """Children of the application get every signal, whatever the server's threads block for themselves."""
+
+    def with_signals(*arguments):
+        blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        try:
+            return fork_exec(*arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    return with_signals
+
+
+def _let_children_have_signals():
+    import _posixsubprocess
+
+    _posixsubprocess.fork_exec = _unblocked(_posixsubprocess.fork_exec)
+    # From 3.11 on subprocess has a name of its own for it.
+    if hasattr(subprocess, "_fork_exec"):
+        subprocess._fork_exec = _posixsubprocess.fork_exec
+    subprocess._USE_POSIX_SPAWN = False
+    os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()))
+
+
 def configure(directories):
     log = ErrorLog()
     sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = log
     logging.lastResort = ServerLog(logging.WARNING)
     _put_in_front(directories)
     _restrict_signals()
+    _let_children_have_signals()
     return log
 
 

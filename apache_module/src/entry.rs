@@ -1,0 +1,214 @@
+//! Every entry point from httpd: raw pointers in, safe types out, one call. Each is guarded.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+
+use httpd_sys::macros::{no_command, standard_module};
+use httpd_sys::{
+    ACCESS_CONF, APR_HOOK_FIRST, APR_HOOK_MIDDLE, DECLINED, HTTP_INTERNAL_SERVER_ERROR, NOT_IN_VIRTUALHOST,
+    OK, OR_FILEINFO, RSRC_CONF, ap_check_cmd_context, ap_hook_child_init, ap_hook_handler,
+    ap_hook_post_config, ap_hook_translate_name, apr_pool_t, cmd_func, cmd_how_TAKE_ARGV, cmd_parms,
+    command_rec, module, request_rec, server_rec,
+};
+use shared::ffi::guard::{guard, tell_panics_to};
+use shared::log::Level;
+use shared::vocabulary::{DIRECTIVES, Places, Spelling};
+
+use crate::conf::{DirectoryConf, ServerConf};
+use crate::ffi::{Pool, Request, Server, borrowed, main_server_line, place, startup_line};
+use crate::handler::{Answer, handle};
+use crate::{directives, process, translate};
+
+/// A command table, which httpd only reads.
+struct Commands([command_rec; DIRECTIVES.len() + 1]);
+
+// SAFETY: the pointers in it are to statics.
+unsafe impl Sync for Commands {}
+
+static COMMANDS: Commands = Commands(commands());
+
+/// The module's record, the one symbol that httpd looks up.
+#[unsafe(no_mangle)]
+pub static mut wsgi_module: module = module {
+    create_dir_config: Some(create_directory),
+    merge_dir_config: Some(merge_directory),
+    create_server_config: Some(create_server),
+    merge_server_config: Some(merge_server),
+    cmds: COMMANDS.0.as_ptr(),
+    register_hooks: Some(register_hooks),
+    ..standard_module(c"mod_neat.c")
+};
+
+const fn commands() -> [command_rec; DIRECTIVES.len() + 1] {
+    let mut table = [no_command(); DIRECTIVES.len() + 1];
+    let (mut from, mut to) = (0, 0);
+    while from < DIRECTIVES.len() {
+        if let Some(Spelling { name, places }) = DIRECTIVES[from].apache {
+            table[to] = command_rec {
+                name: name.as_ptr(),
+                func: cmd_func { take_argv: Some(take_directive) },
+                cmd_data: (&raw const DIRECTIVES[from]).cast_mut().cast(),
+                req_override: overrides(places),
+                args_how: cmd_how_TAKE_ARGV,
+                errmsg: DIRECTIVES[from].doc.as_ptr(),
+            };
+            to += 1;
+        }
+        from += 1;
+    }
+    table
+}
+
+const fn overrides(places: Places) -> c_int {
+    let server = if places.main || places.server { RSRC_CONF } else { 0 };
+    let location = if places.location { ACCESS_CONF } else { 0 };
+    let htaccess = if places.htaccess { OR_FILEINFO } else { 0 };
+    server | location | htaccess
+}
+
+unsafe extern "C" fn create_directory(pool: *mut apr_pool_t, _: *mut c_char) -> *mut c_void {
+    guard("create_dir_config", std::ptr::null_mut(), || {
+        // SAFETY: the configuration's pool.
+        let conf: *mut DirectoryConf = unsafe { Pool::new(pool) }.own(DirectoryConf::default());
+        conf.cast()
+    })
+}
+
+unsafe extern "C" fn merge_directory(
+    pool: *mut apr_pool_t,
+    outer: *mut c_void,
+    inner: *mut c_void,
+) -> *mut c_void {
+    guard("merge_dir_config", inner, || {
+        // SAFETY: both were made by `create_directory` or here, and live as long as the pool.
+        let conf: *mut DirectoryConf = unsafe {
+            Pool::new(pool)
+                .own(DirectoryConf::merge(&*outer.cast::<DirectoryConf>(), &*inner.cast::<DirectoryConf>()))
+        };
+        conf.cast()
+    })
+}
+
+unsafe extern "C" fn create_server(pool: *mut apr_pool_t, _: *mut server_rec) -> *mut c_void {
+    guard("create_server_config", std::ptr::null_mut(), || {
+        // SAFETY: the configuration's pool.
+        let conf: *mut ServerConf = unsafe { Pool::new(pool) }.own(ServerConf::default());
+        conf.cast()
+    })
+}
+
+unsafe extern "C" fn merge_server(
+    pool: *mut apr_pool_t,
+    outer: *mut c_void,
+    inner: *mut c_void,
+) -> *mut c_void {
+    guard("merge_server_config", inner, || {
+        // SAFETY: as for `merge_directory`.
+        let conf: *mut ServerConf = unsafe {
+            Pool::new(pool).own(ServerConf::merge(&*outer.cast::<ServerConf>(), &*inner.cast::<ServerConf>()))
+        };
+        conf.cast()
+    })
+}
+
+/// A message that httpd prints behind file, line and directive. It lives as long as the process, which is about to end.
+fn complaint(text: String) -> *const c_char {
+    CString::new(text).map_or(c"the message has a NUL".as_ptr(), |text| text.into_raw().cast_const())
+}
+
+unsafe extern "C" fn take_directive(
+    command: *mut cmd_parms,
+    conf: *mut c_void,
+    count: c_int,
+    words: *const *mut c_char,
+) -> *const c_char {
+    guard("directive", c"a fault of Neat while it read this".as_ptr(), || {
+        // SAFETY: httpd lends the command and `count` words for this call; `cmd_data` is one of `DIRECTIVES`.
+        let (command, directive, words) = unsafe {
+            let words = std::slice::from_raw_parts(words, usize::try_from(count).unwrap_or(0));
+            let directive = (*(*command).cmd).cmd_data.cast::<shared::vocabulary::Directive>();
+            let words: Vec<&[u8]> = words.iter().filter_map(|word| borrowed(*word)).collect();
+            (&mut *command, &*directive, words)
+        };
+        let name = directive.apache.map_or(c"", |spelling| spelling.name).to_string_lossy();
+        let places = directive.apache.map(|spelling| spelling.places).unwrap_or_default();
+        if places.main && !places.server {
+            // SAFETY: the command lives.
+            let wrong = unsafe { ap_check_cmd_context(command, NOT_IN_VIRTUALHOST as u32) };
+            if !wrong.is_null() {
+                return wrong;
+            }
+        }
+        // SAFETY: the configurations were made by `create_server` and `create_directory`; nothing else refers to them while httpd
+        // reads its configuration, in one thread.
+        let taken = unsafe {
+            let Some(server) = place::<ServerConf>((*command.server).module_config) else {
+                return c"has no server to belong to".as_ptr();
+            };
+            directives::take(
+                directive,
+                &words,
+                Pool::new(command.pool),
+                &mut **server,
+                &mut *conf.cast::<DirectoryConf>(),
+            )
+        };
+        taken.err().map_or(std::ptr::null(), |error| complaint(format!("{name} {error}")))
+    })
+}
+
+unsafe extern "C" fn register_hooks(_: *mut apr_pool_t) {
+    guard("register_hooks", (), || {
+        tell_panics_to(|message| main_server_line(Level::Critical, message.as_bytes()));
+        // SAFETY: the functions live as long as the process, which never unloads this module (-z nodelete).
+        unsafe {
+            let none = std::ptr::null();
+            ap_hook_post_config(Some(post_config), none, none, APR_HOOK_MIDDLE);
+            ap_hook_child_init(Some(child_init), none, none, APR_HOOK_MIDDLE);
+            ap_hook_translate_name(Some(translate_name), none, none, APR_HOOK_FIRST);
+            ap_hook_handler(Some(handler), none, none, APR_HOOK_MIDDLE);
+        }
+    });
+}
+
+unsafe extern "C" fn post_config(
+    _: *mut apr_pool_t,
+    _: *mut apr_pool_t,
+    _: *mut apr_pool_t,
+    server: *mut server_rec,
+) -> c_int {
+    guard("post_config", HTTP_INTERNAL_SERVER_ERROR, || {
+        // SAFETY: the main server lives with the configuration.
+        match process::check(unsafe { Server::new(server) }) {
+            Ok(()) => OK,
+            Err(error) => {
+                startup_line(Level::Critical, format!("mod_neat: {error}").as_bytes());
+                HTTP_INTERNAL_SERVER_ERROR
+            }
+        }
+    })
+}
+
+unsafe extern "C" fn child_init(pool: *mut apr_pool_t, server: *mut server_rec) {
+    guard("child_init", (), || {
+        // SAFETY: the pool ends with the child; the configuration outlives it.
+        unsafe { process::begin(Pool::new(pool), Server::new(server)) };
+    });
+}
+
+unsafe extern "C" fn translate_name(request: *mut request_rec) -> c_int {
+    guard("translate_name", HTTP_INTERNAL_SERVER_ERROR, || {
+        // SAFETY: the request lives for the call, in this thread.
+        if translate::translate(unsafe { Request::new(request) }) { OK } else { DECLINED }
+    })
+}
+
+unsafe extern "C" fn handler(request: *mut request_rec) -> c_int {
+    guard("handler", HTTP_INTERNAL_SERVER_ERROR, || {
+        // SAFETY: the request lives for the call, in this thread.
+        match handle(unsafe { Request::new(request) }) {
+            Answer::Declined => DECLINED,
+            Answer::Done => OK,
+            Answer::Status(status) => c_int::from(status),
+        }
+    })
+}

@@ -1,0 +1,17 @@
+//! httpd's structures as types with safe methods. Each type says how long what it points to lives; nobody else holds a pointer.
+
+mod brigade;
+mod conf_vector;
+mod pool;
+mod regex;
+mod request;
+mod server;
+mod text;
+
+pub use brigade::{Brigade, Kind};
+pub use conf_vector::place;
+pub use pool::Pool;
+pub use regex::Regex;
+pub use request::{FileKind, Request};
+pub use server::{Mpm, Server, banner, main_server_line, startup_line, version};
+pub use text::borrowed;

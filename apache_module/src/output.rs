@@ -1,0 +1,105 @@
+//! The response's body, on its way into httpd's output filters.
+
+use std::os::fd::BorrowedFd;
+
+use shared::exchange::SendError;
+
+use crate::ffi::{Brigade, Request};
+use crate::request_body::is_reset;
+
+/// A block up to this size is copied and leaves together with the end of the response, or with the next flush.
+const SMALL: usize = 8 * 1024;
+/// So much is held back at most.
+const HELD: usize = 64 * 1024;
+/// `APR_TIMEUP`.
+const TIME_UP: i32 = 70007;
+
+/// What has not been passed on yet.
+pub struct Output<'r> {
+    brigade: Brigade<'r>,
+    held: usize,
+}
+
+impl<'r> Output<'r> {
+    /// The output of `request`.
+    pub fn new(request: Request<'r>) -> Self {
+        Self { brigade: request.brigade(), held: 0 }
+    }
+
+    /// Takes a block.
+    ///
+    /// # Errors
+    /// The client or the server is gone.
+    pub fn send(&mut self, request: Request<'r>, data: &[u8]) -> Result<(), SendError> {
+        if data.len() <= SMALL && self.held + data.len() <= HELD {
+            self.brigade.add_copy(data);
+            self.held += data.len();
+            return Ok(());
+        }
+        self.held = 0;
+        let passed = self.brigade.pass_borrowed(request.output_filters(), data, false);
+        passed.map_err(|status| refusal(request, status))
+    }
+
+    /// Takes a range of a file.
+    ///
+    /// # Errors
+    /// The client or the server is gone, or the file cannot be sent.
+    pub fn send_file(
+        &mut self,
+        request: Request<'r>,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        length: u64,
+        sendfile: bool,
+    ) -> Result<(), SendError> {
+        if length == 0 {
+            return Ok(());
+        }
+        if let Err(error) = self.brigade.add_file(file, offset, length, sendfile) {
+            request.log(shared::log::Level::Error, format!("the file cannot be sent: {error}").as_bytes());
+            return Err(SendError::Server);
+        }
+        self.pass(request)
+    }
+
+    /// Has everything sent.
+    ///
+    /// # Errors
+    /// The client or the server is gone.
+    pub fn flush(&mut self, request: Request<'r>) -> Result<(), SendError> {
+        self.brigade.add_flush();
+        self.pass(request)
+    }
+
+    /// Passes the end of a whole response on.
+    pub fn end(&mut self, request: Request<'r>) {
+        self.brigade.add_end();
+        let _ = self.pass(request);
+    }
+
+    /// Passes on that the response is not whole.
+    pub fn cut(&mut self, request: Request<'r>) {
+        request.close_connection();
+        self.brigade.add_cut();
+        self.brigade.add_end();
+        let _ = self.pass(request);
+    }
+
+    fn pass(&mut self, request: Request<'r>) -> Result<(), SendError> {
+        self.held = 0;
+        let passed = self.brigade.pass(request.output_filters());
+        passed.map_err(|status| refusal(request, status))?;
+        if request.is_aborted() { Err(SendError::Disconnected) } else { Ok(()) }
+    }
+}
+
+fn refusal(request: Request<'_>, status: i32) -> SendError {
+    if status == TIME_UP {
+        SendError::TimedOut
+    } else if request.is_aborted() || is_reset(status) {
+        SendError::Disconnected
+    } else {
+        SendError::Server
+    }
+}

@@ -1,0 +1,105 @@
+//! The life of a child: Python is started when it begins, and ended when its threads are gone.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use shared::conf::mount::{Target, pack};
+use shared::loader::load::{Engine, LoadError, Start, engine_beside, start};
+use shared::loader::locate::{LocateError, locate};
+use shared::log::Level;
+use thiserror::Error;
+
+use crate::conf::{DirectoryConf, ServerConf};
+use crate::ffi::{Mpm, Pool, Server, version};
+use crate::log;
+
+/// How long the threads of an application are waited for when a child ends.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+static ENGINE: OnceLock<Engine> = OnceLock::new();
+/// A static of this module, to find where it lies.
+static HERE: u8 = 0;
+
+/// Why applications cannot run.
+#[derive(Debug, Error)]
+pub enum ProcessError {
+    /// There is no Python.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// It cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The engine's file is not where it belongs.
+    #[error("the engine \"{0}\" is missing; it has to lie beside mod_neat.so")]
+    NoEngine(PathBuf),
+}
+
+/// The engine of this child, if it runs.
+pub fn engine() -> Option<Engine> {
+    ENGINE.get().copied()
+}
+
+fn engine_file() -> Result<PathBuf, ProcessError> {
+    let file = engine_beside(&HERE).unwrap_or_default();
+    if file.is_file() { Ok(file) } else { Err(ProcessError::NoEngine(file)) }
+}
+
+/// Looks whether applications could run, without loading anything.
+///
+/// # Errors
+/// What an administrator has to know before the server starts.
+pub fn check(main: Server<'_>) -> Result<(), ProcessError> {
+    let Some(conf) = main.conf::<ServerConf>() else { return Ok(()) };
+    engine_file()?;
+    locate(conf.process.home())?;
+    Ok(())
+}
+
+/// Starts Python in a child, and sees to its end.
+pub fn begin(pool: Pool<'_>, main: Server<'static>) {
+    let Some(conf) = main.conf::<ServerConf>() else { return };
+    match launch(conf) {
+        Ok(engine) => {
+            let _ = ENGINE.set(engine);
+            pool.at_end(move || engine.stop(PATIENCE));
+            preload(engine, main);
+        }
+        Err(error) => log::to_server(Level::Critical, format!("no application can run: {error}").as_bytes()),
+    }
+}
+
+fn launch(conf: &ServerConf) -> Result<Engine, ProcessError> {
+    let file = engine_file()?;
+    let python = locate(conf.process.home())?;
+    let mpm = Mpm::query();
+    let engine = start(
+        &file,
+        &Start {
+            python: &python,
+            path: conf.process.path(),
+            server: "apache",
+            server_version: version(),
+            threads: mpm.threads,
+            processes: mpm.processes,
+            multiprocess: mpm.processes > 1,
+            log: log::to_server,
+        },
+    )?;
+    Ok(engine)
+}
+
+/// Loads the scripts of aliases that say where they run, as mod_wsgi does, so that the first request need not.
+fn preload(engine: Engine, main: Server<'static>) {
+    for server in main.all() {
+        let Some(conf) = server.conf::<ServerConf>() else { continue };
+        let defaults = server.directory_conf::<DirectoryConf>();
+        for alias in conf.aliases.iter().filter(|alias| alias.preload && alias.target.is_file()) {
+            let location = defaults.map(|defaults| defaults.location.clone()).unwrap_or_default();
+            let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
+            let packed = pack(&Target::Script(alias.target.clone()), callable, &location, |_| ());
+            // Where this fails the log has the traceback, and the first request tries again.
+            let _ = engine.preload(packed.as_bytes());
+        }
+    }
+}

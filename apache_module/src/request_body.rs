@@ -1,0 +1,97 @@
+//! Reading a request's body from httpd's input filters.
+
+use httpd_sys::{AP_FILTER_ERROR, HTTP_BAD_REQUEST, HTTP_REQUEST_ENTITY_TOO_LARGE, HTTP_REQUEST_TIME_OUT};
+use shared::exchange::BodyError;
+
+use crate::ffi::{Brigade, Kind, Request};
+
+/// `APR_TIMEUP`: nothing came for as long as `Timeout` allows.
+const TIME_UP: i32 = 70007;
+/// `APR_INCOMPLETE`, `APR_EOF`: the connection ended inside of the body.
+const ENDED: [i32; 2] = [70008, 70014];
+
+/// The body of a request.
+pub struct RequestBody<'r> {
+    brigade: Brigade<'r>,
+    ended: bool,
+    failed: Option<BodyError>,
+    /// What a filter has answered already in our place.
+    answered: bool,
+}
+
+impl<'r> RequestBody<'r> {
+    /// The body of `request`, of which nothing was read yet.
+    pub fn new(request: Request<'r>) -> Self {
+        Self { brigade: request.brigade(), ended: false, failed: None, answered: false }
+    }
+
+    /// Reads the next part; 0 is the end. httpd answers `Expect: 100-continue` in its own filter when it is first asked.
+    ///
+    /// # Errors
+    /// A body that does not come whole fails, and goes on failing.
+    pub fn read(&mut self, request: Request<'r>, into: &mut [u8]) -> Result<usize, BodyError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        self.fill(request, into).map_err(|status| {
+            let error = self.judge(request, status);
+            self.failed = Some(error);
+            error
+        })
+    }
+
+    /// Whether a filter has sent an answer of its own.
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    fn fill(&mut self, request: Request<'r>, into: &mut [u8]) -> Result<usize, i32> {
+        let mut count = 0;
+        while !self.ended && count == 0 && !into.is_empty() {
+            let taken = self.brigade.read_first(|bytes| {
+                let taken = bytes.len().min(into.len());
+                if let (Some(to), Some(from)) = (into.get_mut(..taken), bytes.get(..taken)) {
+                    to.copy_from_slice(from);
+                }
+                count = taken;
+                taken
+            })?;
+            match taken {
+                Some(Kind::End) => self.ended = true,
+                Some(Kind::Data) => {}
+                None => self.brigade.fill(request.input_filters(), into.len())?,
+            }
+        }
+        Ok(count)
+    }
+
+    fn judge(&mut self, request: Request<'r>, status: i32) -> BodyError {
+        match status {
+            TIME_UP => BodyError::TimedOut,
+            HTTP_REQUEST_ENTITY_TOO_LARGE => BodyError::TooLarge,
+            HTTP_BAD_REQUEST => BodyError::Malformed,
+            HTTP_REQUEST_TIME_OUT => BodyError::TimedOut,
+            AP_FILTER_ERROR => {
+                self.answered = true;
+                match request.status() {
+                    HTTP_REQUEST_ENTITY_TOO_LARGE => BodyError::TooLarge,
+                    HTTP_REQUEST_TIME_OUT => BodyError::TimedOut,
+                    _ => BodyError::Malformed,
+                }
+            }
+            status if ENDED.contains(&status) || request.is_aborted() || is_reset(status) => {
+                BodyError::Disconnected
+            }
+            status => {
+                let reason = format!("reading the request body failed with APR's status {status}");
+                request.log(shared::log::Level::Error, reason.as_bytes());
+                BodyError::Server
+            }
+        }
+    }
+}
+
+/// Whether a status is the system's word for a connection that is gone.
+pub fn is_reset(status: i32) -> bool {
+    matches!(status, libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED | libc::ENOTCONN)
+}
