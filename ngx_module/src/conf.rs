@@ -1,6 +1,9 @@
 //! The configuration of the process and of each location: as written, and as decided.
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -72,6 +75,8 @@ pub struct LocConf {
     /// Whether the mount says `SERVER_NAME`; otherwise the request does.
     pub names_server: bool,
     block: Option<Arc<RequestHead>>,
+    /// When the script was last seen in its place.
+    seen_at: Cell<i64>,
     constant: Vec<(Key, Vec<u8>)>,
 }
 
@@ -130,7 +135,9 @@ impl LocConf {
         if let Pass::Fixed(target, callable) = &*pass {
             let block = Arc::new(self.pack(target, callable.as_deref()));
             self.block = Some(Arc::clone(&block));
-            main.mounts.push(block);
+            if !main.mounts.contains(&block) {
+                main.mounts.push(block);
+            }
         }
         Some(())
     }
@@ -166,17 +173,39 @@ impl LocConf {
     pub fn mount(&self, request: &Request) -> Result<Arc<RequestHead>, NoMount> {
         match self.pass.as_deref() {
             None => Err(NoMount::Unset),
-            Some(Pass::Fixed(..)) => self.block.clone().ok_or(NoMount::Unset),
+            Some(Pass::Fixed(target, _)) => {
+                // The engine notices changes; that the script is still there is looked at once a second.
+                let now = cycle::seconds();
+                if self.seen_at.get() != now {
+                    see(target)?;
+                    self.seen_at.set(now);
+                }
+                self.block.clone().ok_or(NoMount::Unset)
+            }
             Some(Pass::Variable(value)) => {
                 let written = value.evaluate(request).ok_or(NoMount::Value)?;
                 let (target, callable) = mount::parse_target(&String::from_utf8_lossy(written))?;
-                if let Target::Script(path) = &target {
-                    std::fs::metadata(path).map_err(|why| NoMount::Missing { path: path.clone(), why })?;
-                }
+                see(&target)?;
                 Ok(Arc::new(self.pack(&target, callable.as_deref())))
             }
         }
     }
+}
+
+fn see(target: &Target) -> Result<(), NoMount> {
+    match target {
+        Target::Script(path) => {
+            std::fs::metadata(path).map_err(|why| NoMount::Missing { path: path.clone(), why })?;
+            Ok(())
+        }
+        Target::Module(_) => Ok(()),
+    }
+}
+
+/// Whether the script of a packed mount, if it has one, is in its place.
+pub fn is_there(mount: &RequestHead) -> bool {
+    let path = mount.get(Key::TargetScript).map(|path| Path::new(OsStr::from_bytes(path)));
+    path.is_none_or(Path::exists)
 }
 
 /// Decides about the process when all of `http` was read; the error says why the configuration is refused.

@@ -89,6 +89,12 @@ impl Door {
         }
     }
 
+    /// Writes all lines that wait, those of requests too, which nobody answers any more (loop).
+    pub fn write_last_logs(&self) {
+        self.write_logs();
+        take(&self.ready).iter().for_each(|link| serving::write_late_logs(link));
+    }
+
     /// Goes through what the threads have said (loop).
     pub fn answer(&self) {
         self.bell.silence();
@@ -104,7 +110,7 @@ impl Door {
                 continue;
             }
             for link in ready {
-                serving::on_told(link.id);
+                serving::on_told(&link);
             }
         }
         self.bell.ring();

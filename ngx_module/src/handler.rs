@@ -110,5 +110,7 @@ fn body_of(request: Request, streamed: bool) -> Result<(StoredBody, BodyLength),
         log::request(request, Level::Critical, message.as_bytes());
         INTERNAL_SERVER_ERROR
     })?;
-    Ok((body, BodyLength::Known(length)))
+    // Another location may have read all of it before this one got the request.
+    let lost = length == 0 && request.announces_body() && !request.has_chunked_body();
+    Ok((body, if lost { BodyLength::NoBody } else { BodyLength::Known(length) }))
 }

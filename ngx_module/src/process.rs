@@ -10,7 +10,7 @@ use shared::ffi::guard::{guard, tell_panics_to};
 use shared::loader::load::{self, Engine, LoadError, Start};
 use shared::log::Level;
 
-use crate::conf::MainConf;
+use crate::conf::{MainConf, is_there};
 use crate::event_loop::{self, Door};
 use crate::exchange::NginxExchange;
 use crate::ffi::cycle::{self, Cycle};
@@ -110,7 +110,7 @@ impl Worker {
         loop {
             let is_done = done(&running);
             drop(running);
-            self.door.write_logs();
+            self.door.write_last_logs();
             let left = deadline.saturating_duration_since(Instant::now());
             if is_done || left.is_zero() {
                 return is_done;
@@ -196,7 +196,9 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
     });
     let threads = conf.process.threads();
     let path = conf.process.path().to_vec();
-    let mounts: Vec<Vec<u8>> = conf.mounts.iter().map(|mount| mount.as_bytes().to_vec()).collect();
+    // A missing script was warned of when the configuration was read.
+    let mounts: Vec<Vec<u8>> =
+        conf.mounts.iter().filter(|mount| is_there(mount)).map(|mount| mount.as_bytes().to_vec()).collect();
     worker.change(|running| running.main = true);
     spawn("neat-main".to_owned(), move || {
         let start = || {
@@ -221,11 +223,20 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
     spawn("neat-watch".to_owned(), || worker.backlog.watch())?;
     for number in 1..=threads {
         worker.change(|running| running.serving += 1);
-        spawn(format!("neat-py-{number}"), || {
+        let spawned = spawn(format!("neat-py-{number}"), || {
             worker.serve();
             worker.change(|running| running.serving -= 1);
-        })
-        .inspect_err(|_| worker.change(|running| running.serving -= 1))?;
+        });
+        if let Err(error) = spawned {
+            worker.change(|running| running.serving -= 1);
+            let message = format!("only {} of {threads} Python threads can be started: {error}", number - 1);
+            if number == 1 {
+                worker.fail(&message);
+            } else {
+                log::process(Level::Error, message.as_bytes());
+            }
+            break;
+        }
     }
     Ok(())
 }

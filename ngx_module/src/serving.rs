@@ -137,9 +137,17 @@ pub fn begin(request: Request, body: Progress) -> Option<Arc<Link>> {
 }
 
 /// A thread has something for the loop.
-pub fn on_told(id: Id) {
-    if let Some(serving) = find(id) {
-        serving.in_its_connection(Serving::step);
+pub fn on_told(link: &Link) {
+    match find(link.id).filter(|serving| !serving.finished.get()) {
+        Some(serving) => serving.in_its_connection(Serving::step),
+        None => write_late_logs(link),
+    }
+}
+
+/// Writes what a thread had to say about a request that is gone.
+pub fn write_late_logs(link: &Link) {
+    for (level, message) in link.take(false).logs {
+        log::process(level, &message);
     }
 }
 
@@ -190,9 +198,6 @@ pub fn refuse(link: &Link, code: Code) {
 impl Serving {
     /// Works on the request outside of an event handler of nginx's, and does what those do around it.
     fn in_its_connection(&self, step: fn(&Self) -> Step) {
-        if self.finished.get() {
-            return;
-        }
         let connection = self.request.connection();
         self.request.set_log_request();
         self.work(step);

@@ -63,6 +63,11 @@ pub fn is_leaving() -> bool {
     unsafe { ngx_exiting != 0 }
 }
 
+/// The loop's clock, in seconds since the epoch.
+pub fn seconds() -> i64 {
+    nginx_sys::ngx_time()
+}
+
 /// nginx's version, as in `SERVER_SOFTWARE`.
 pub const SOFTWARE: &str = match nginx_sys::NGINX_VER.to_str() {
     Ok(text) => text,

@@ -225,10 +225,14 @@ impl Request {
         let location = self.core_location();
         let (lowat, timeout) = (location.send_lowat, location.send_timeout);
         let connection = self.connection_ref();
-        // SAFETY: the connection's own event; a subrequest that waits for its turn must not touch it.
+        if connection.data != self.raw().cast() {
+            // A subrequest that waits for its turn: nginx says when that has come.
+            return super::OK;
+        }
+        // SAFETY: the connection's own event.
         unsafe {
             let event = connection.write;
-            if connection.data == self.raw().cast() && ngx_handle_write_event(event, lowat) != super::OK {
+            if ngx_handle_write_event(event, lowat) != super::OK {
                 return ERROR;
             }
             if (*event).delayed() == 0 {
