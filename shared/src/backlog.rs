@@ -154,7 +154,7 @@ impl<X> Backlog<X> {
                     drop(state);
                     woken.iter().for_each(Thread::unpark);
                     state = self.lock();
-                    (quiet, burst) = (0, burst * 2);
+                    (quiet, burst) = (0, burst.saturating_mul(2));
                 }
             }
             state.watched = false;
