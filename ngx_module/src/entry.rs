@@ -16,8 +16,8 @@ use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
 use crate::ffi::cycle::Cycle;
 use crate::ffi::request::Request;
 use crate::ffi::{ERROR, OK, signal};
-use crate::serving::{self, Id};
-use crate::{handler, process};
+use crate::register::Id;
+use crate::{handler, process, serving};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,

@@ -23,6 +23,7 @@ mod link;
 mod log;
 mod output;
 mod process;
+mod register;
 mod request;
 mod request_body;
 mod response;

@@ -1,11 +1,9 @@
 //! The event loop's half of an exchange: it alone touches nginx's request.
 //!
-//! nginx's structures hold only an [`Id`]; a request that is gone leaves an id that leads nowhere.
+//! nginx's structures hold only its number in the [`register`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::ffi::c_void;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use shared::exchange::{End, SendError};
@@ -14,63 +12,9 @@ use crate::ffi::request::{Cleanup, Request};
 use crate::ffi::{Code, ERROR, OK};
 use crate::link::{Item, Link};
 use crate::output::{NoMemory, Output};
+use crate::register::{self, Id, find};
 use crate::request_body::Progress;
 use crate::{entry, event_loop, log, request_body, response};
-
-/// Which serving. A number that is used again has another generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id {
-    index: u32,
-    generation: u32,
-}
-
-impl Id {
-    /// As nginx keeps it: a number where a pointer would stand, never null.
-    pub fn as_pointer(self) -> *mut c_void {
-        std::ptr::without_provenance_mut((self.generation as usize) << 32 | self.index as usize)
-    }
-
-    /// The id that [`Id::as_pointer`] wrote; `None` for null.
-    pub fn of_pointer(pointer: *mut c_void) -> Option<Self> {
-        let number = pointer.addr();
-        let (index, generation) = (number as u32, (number >> 32) as u32);
-        (generation != 0).then_some(Self { index, generation })
-    }
-}
-
-#[derive(Default)]
-struct Table {
-    slots: Vec<(u32, Option<Rc<Serving>>)>,
-    free: Vec<u32>,
-    in_flight: usize,
-}
-
-thread_local! {
-    static TABLE: RefCell<Table> = RefCell::default();
-}
-
-fn find(id: Id) -> Option<Rc<Serving>> {
-    TABLE.with_borrow(|table| {
-        let (generation, serving) = table.slots.get(id.index as usize)?;
-        serving.as_ref().filter(|_| *generation == id.generation).map(Rc::clone)
-    })
-}
-
-/// How many requests have not ended.
-pub fn in_flight() -> usize {
-    TABLE.with_borrow(|table| table.in_flight)
-}
-
-/// Ends all waits of threads for the client: the process is ending.
-pub fn abandon_all() {
-    let all: Vec<Rc<Serving>> =
-        TABLE.with_borrow(|table| table.slots.iter().filter_map(|(_, serving)| serving.clone()).collect());
-    for serving in all {
-        serving.link.close(SendError::Stopping);
-        // nginx sends nothing any more: the loop has ended.
-        serving.link.return_lent();
-    }
-}
 
 /// What is to be done after a step.
 enum Step {
@@ -93,35 +37,29 @@ pub struct Serving {
     armed: Cell<bool>,
 }
 
+/// Ends all waits of threads for the client: the process is ending.
+pub fn abandon_all() {
+    for serving in register::all() {
+        serving.link.close(SendError::Stopping);
+        // nginx sends nothing any more: the loop has ended.
+        serving.link.return_lent();
+    }
+}
+
 /// Begins to serve a request; `None` when nginx has no memory.
 pub fn begin(request: Request, body: Progress) -> Option<Arc<Link>> {
-    let (id, link) = TABLE.with_borrow_mut(|table| {
-        let index = match table.free.pop() {
-            Some(index) => index,
-            None => {
-                table.slots.push((0, None));
-                u32::try_from(table.slots.len() - 1).ok()?
-            }
-        };
-        let slot = table.slots.get_mut(index as usize)?;
-        slot.0 = slot.0.wrapping_add(1).max(1);
-        let id = Id { index, generation: slot.0 };
-        let link = Arc::new(Link::new(id));
-        slot.1 = Some(Rc::new(Serving {
-            request,
-            link: Arc::clone(&link),
-            output: RefCell::default(),
-            cleanup: Cell::new(None),
-            body: Cell::new(body),
-            finished: Cell::new(false),
-            head_sent: Cell::new(false),
-            lent: Cell::new(false),
-            armed: Cell::new(false),
-        }));
-        table.in_flight += 1;
-        Some((id, link))
+    let serving = register::add(|id| Serving {
+        request,
+        link: Arc::new(Link::new(id)),
+        output: RefCell::default(),
+        cleanup: Cell::new(None),
+        body: Cell::new(body),
+        finished: Cell::new(false),
+        head_sent: Cell::new(false),
+        lent: Cell::new(false),
+        armed: Cell::new(false),
     })?;
-    let serving = find(id)?;
+    let id = serving.link.id;
     match request.attach(id, entry::on_gone, entry::on_freed) {
         Some(cleanup) => serving.cleanup.set(Some(cleanup)),
         None => {
@@ -133,7 +71,7 @@ pub fn begin(request: Request, body: Progress) -> Option<Arc<Link>> {
     request.set_handlers(None, Some(entry::on_write));
     request.watch_for_disconnect();
     event_loop::stay_while_serving();
-    Some(link)
+    Some(Arc::clone(&serving.link))
 }
 
 /// A thread has something for the loop.
@@ -180,12 +118,7 @@ pub fn on_freed(id: Id) {
     if serving.lent.get() {
         serving.link.return_lent();
     }
-    TABLE.with_borrow_mut(|table| {
-        if let Some(slot) = table.slots.get_mut(id.index as usize) {
-            slot.1 = None;
-            table.free.push(id.index);
-        }
-    });
+    register::remove(id);
 }
 
 /// Ends a request that no thread takes.
@@ -408,7 +341,7 @@ impl Serving {
             return false;
         }
         self.link.close(why);
-        TABLE.with_borrow_mut(|table| table.in_flight -= 1);
+        register::ended();
         event_loop::stay_while_serving();
         true
     }
