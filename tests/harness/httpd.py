@@ -11,7 +11,24 @@ from .recipe import EVENT, MODULES, PREFORK, Place, Recipe
 
 MODULE = MODULES / "mod_neat.so"
 RELOAD, QUIT, STOP = signal.SIGUSR1, signal.SIGWINCH, signal.SIGTERM
-ALWAYS = ["authn_core", "authn_file", "authz_core", "authz_host", "authz_user", "auth_basic", "alias", "mime", "dir", "env", "setenvif", "headers", "filter", "deflate", "rewrite", "reqtimeout"]
+ALWAYS = [
+    "authn_core",
+    "authn_file",
+    "authz_core",
+    "authz_host",
+    "authz_user",
+    "auth_basic",
+    "alias",
+    "mime",
+    "dir",
+    "env",
+    "setenvif",
+    "headers",
+    "filter",
+    "deflate",
+    "rewrite",
+    "reqtimeout",
+]
 
 
 def binary(_server: str = EVENT) -> str | None:

@@ -71,7 +71,10 @@ class Site:
         self.port, self.tls_port = self.place.port, self.place.tls_port
         self.log = ErrorLog(self.place.error_log)
         self.client = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False, headers={"Host": "localhost"}
+            base_url=f"http://127.0.0.1:{self.port}",
+            timeout=30,
+            trust_env=False,
+            headers={"Host": f"localhost:{self.port}"},
         )
         self._count = itertools.count(1)
         self._output = (self.directory / "output.txt").open("wb")
@@ -127,7 +130,7 @@ class Site:
         """A client for the TLS port. The test closes it."""
         return httpx.Client(
             base_url=f"https://127.0.0.1:{self.tls_port}", verify=False, http2=http2, timeout=30, trust_env=False,
-            headers={"Host": "localhost"},
+            headers={"Host": f"localhost:{self.tls_port}"},
         )  # fmt: skip
 
     def notes(self) -> Notes:

@@ -71,6 +71,7 @@ class Wire:
             context.verify_mode = ssl.CERT_NONE
             self.socket = context.wrap_socket(self.socket)
         self.rest = b""
+        self.host = f"localhost:{port}"
 
     def __enter__(self) -> Wire:
         return self
@@ -84,7 +85,7 @@ class Wire:
 
     def request(self, target: str, *fields: str, method: str = "GET", version: str = "1.1", body: bytes = b"") -> None:
         """Sends a request; `fields` are whole lines. A body goes without a length unless a field says one."""
-        lines = [f"{method} {target} HTTP/{version}", "Host: localhost", *fields, "", ""]
+        lines = [f"{method} {target} HTTP/{version}", f"Host: {self.host}", *fields, "", ""]
         self.send("\r\n".join(lines).encode("latin-1") + body)
 
     def ask(self, target: str, *fields: str, **more) -> Answer:

@@ -1,0 +1,118 @@
+"""A configuration that cannot work is an error of `nginx -t` and `apache2 -t`, with file and line and what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.recipe import NGINX, Mount, Recipe
+from harness.site import check_configuration
+
+VENV = "home = {home}\ninclude-system-site-packages = false\nversion = {version}\n"
+
+
+def told(server: str, certificate, recipe: Recipe, *patterns: str) -> str:
+    """The configuration is refused, and what is said has every pattern and the file with its line."""
+    code, said = check_configuration(server, recipe, certificate)
+    assert code != 0, said
+    assert "server.conf" in said, said
+    for pattern in patterns:
+        assert pattern in said, f"nothing about {pattern!r} in:\n{said}"
+    assert "panicked" not in said
+    return said
+
+
+def mounted(**more) -> Recipe:
+    """One application."""
+    return Recipe(mounts={"/": "plain.wsgi"}, **more)
+
+
+def test_good_configuration_passes(server, certificate):
+    """The ground of the others: without the fault the same recipe is fine."""
+    code, said = check_configuration(server, mounted(), certificate)
+    assert code == 0, said
+
+
+def test_home_that_does_not_exist(server, certificate):
+    """wsgi_python_home, WSGIPythonHome."""
+    told(server, certificate, mounted(python_home="/no/such/python"), "/no/such/python")
+
+
+def test_home_that_is_relative(server, certificate):
+    """Where the server was started must not matter."""
+    told(server, certificate, mounted(python_home="some/venv"), "some/venv", "absolute")
+
+
+def test_virtual_environment_without_its_libpython(server, certificate):
+    """What to install is said."""
+    recipe = mounted(
+        python_home="@DIR@/venv",
+        files={"venv/pyvenv.cfg": VENV.format(home="/no/such/python/bin", version="3.12.1"), "venv/bin/python": ""},
+    )
+    told(server, certificate, recipe, "3.12")
+
+
+def test_virtual_environment_of_an_old_python(server, certificate):
+    """CPython 3.9 is the oldest."""
+    recipe = mounted(
+        python_home="@DIR@/venv",
+        files={"venv/pyvenv.cfg": VENV.format(home="/usr/bin", version="3.6.9"), "venv/bin/python": ""},
+    )
+    told(server, certificate, recipe, "3.6", "3.9")
+
+
+def test_directory_that_is_no_python(server, certificate):
+    """Neither pyvenv.cfg nor an installation's prefix."""
+    told(server, certificate, mounted(python_home="@DIR@/htdocs"), "htdocs")
+
+
+@pytest.mark.parametrize(
+    ("nginx", "httpd", "name"),
+    [
+        ("wsgi_pass_authorization perhaps;", "WSGIPassAuthorization Perhaps", "perhaps"),
+        ("wsgi_script_reloading 1;", "WSGIScriptReloading 1", "1"),
+        ("wsgi_callable not-a-name;", "WSGICallableObject not-a-name", "not-a-name"),
+        ("wsgi_no_such_directive on;", "WSGINoSuchDirective On", ""),
+    ],
+)
+def test_bad_value(server, certificate, nginx, httpd, name):
+    """What was given and what is allowed."""
+    recipe = mounted(conf={"nginx": nginx, "httpd": httpd})
+    said = told(server, certificate, recipe)
+    assert name.lower() in said.lower(), said
+
+
+def test_mount_without_a_target(server, certificate):
+    """WSGIScriptAlias and wsgi_pass need one."""
+    recipe = Recipe(mounts={}, conf={"nginx": "location /x { wsgi_pass; }", "httpd": "WSGIScriptAlias /x"})
+    told(server, certificate, recipe, "wsgi_pass" if server == NGINX else "WSGIScriptAlias")
+
+
+def test_bad_callable_of_a_mount(server, certificate):
+    """A name that Python cannot look up."""
+    if server == NGINX:
+        recipe = Recipe(mounts={"/": "@APPS@/plain.wsgi:not-a-name"})
+    else:
+        recipe = Recipe(mounts={"/": Mount("plain.wsgi", callable="not-a-name")})
+    told(server, certificate, recipe, "not-a-name")
+
+
+@pytest.mark.servers("nginx")
+@pytest.mark.parametrize("value", ["0", "-1", "many", "100000"])
+def test_threads_out_of_range(server, certificate, value):
+    """wsgi_threads takes 1 to 1024."""
+    recipe = mounted(threads=value)
+    told(server, certificate, recipe, "wsgi_threads", "1024", value)
+
+
+@pytest.mark.servers("nginx")
+@pytest.mark.parametrize("target", ["plain.wsgi", "package.module", "app:not-a-name"])
+def test_bad_target_of_wsgi_pass(server, certificate, target):
+    """Neither a path nor module:callable."""
+    told(server, certificate, Recipe(mounts={}, conf={"nginx": f"location / {{ wsgi_pass {target}; }}"}), target)
+
+
+@pytest.mark.servers("nginx")
+def test_wsgi_pass_twice(server, certificate):
+    """nginx's "is duplicate"."""
+    recipe = Recipe(mounts={"/": Mount("plain.wsgi", nginx="wsgi_pass @APPS@/environ.wsgi;")})
+    told(server, certificate, recipe, "duplicate")

@@ -1,0 +1,102 @@
+"""Memory and descriptors stay flat over requests and reloads."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from harness.processes import descriptors, resident, threads
+from harness.recipe import Recipe
+from harness.wire import Wire
+
+RECIPE = Recipe(mounts={"/app": "life.wsgi", "/failing": "failing.wsgi", "/files": "files.wsgi"}, threads=2)
+LONG = bool(os.environ.get("NEAT_SOAK"))
+
+
+def some_of_everything(site, count: int) -> None:
+    """Requests of every kind, on connections that stay and on such that do not."""
+    with Wire(site.port) as wire:
+        for number in range(count):
+            kind = number % 5
+            if kind == 0:
+                answer = wire.ask("/app/everything", "Content-Length: 5000", method="POST", body=b"e" * 5000)
+            elif kind == 1:
+                answer = wire.ask(f"/app/hello?{number}", f"X-Number: {number}")
+            elif kind == 2:
+                answer = wire.ask("/files/whole?16000")
+            elif kind == 3:
+                answer = site.ask("/app/everything", "Transfer-Encoding: chunked", method="POST", body=b"0\r\n\r\n")
+            else:
+                answer = wire.ask("/app/hello", method="HEAD")
+            assert answer.status == 200
+
+
+def state(site) -> dict[int, tuple[int, int, int]]:
+    """Resident memory, descriptors and threads of each worker."""
+    return {pid: (resident(pid), len(descriptors(pid)), threads(pid)) for pid in site.workers()}
+
+
+def test_requests_leave_nothing_behind(site):
+    """2,000 requests (soak: 20,000) after a warm-up: flat memory, descriptors and threads."""
+    some_of_everything(site, 600)
+    before = state(site)
+    some_of_everything(site, 20_000 if LONG else 2_000)
+    after = state(site)
+    assert after.keys() == before.keys()
+    for pid, (memory, files, count) in after.items():
+        assert memory - before[pid][0] < 4 << 20, f"{(memory - before[pid][0]) >> 10} KiB more"
+        assert files <= before[pid][1] + 4, descriptors(pid)
+        assert count <= before[pid][2] + 1
+
+
+def test_failures_leave_nothing_behind(site):
+    """200 requests that fail, and 100 clients that vanish."""
+    site.log.allow_tracebacks()
+
+    def fail(count: int) -> None:
+        for _ in range(count):
+            assert site.ask("/failing/raises").status == 500
+            with site.wire() as wire:
+                wire.request("/app/everything", "Content-Length: 5000", method="POST", body=b"cut")
+                wire.vanish()
+
+    fail(50)
+    before = state(site)
+    fail(1_000 if LONG else 200)
+    assert site.ask("/app/hello").status == 200
+    for pid, (memory, files, _) in state(site).items():
+        assert memory - before[pid][0] < 4 << 20, f"{(memory - before[pid][0]) >> 10} KiB more"
+        assert files <= before[pid][1] + 4, descriptors(pid)
+
+
+def test_reloads_leave_nothing_behind(start):
+    """20 reloads (soak: 200): the master's memory and descriptors stay flat."""
+    site = start(RECIPE)
+
+    def reload(count: int) -> None:
+        for _ in range(count):
+            site.reload()
+            assert site.ask("/app/hello").body == b"hello"
+
+    reload(5)
+    memory, files = resident(site.pid), len(descriptors(site.pid))
+    reload(200 if LONG else 20)
+    assert resident(site.pid) - memory < 2 << 20, f"{(resident(site.pid) - memory) >> 10} KiB more"
+    assert len(descriptors(site.pid)) <= files + 1, descriptors(site.pid)
+
+
+@pytest.mark.soak
+def test_big_bodies_leave_nothing_behind(site):
+    """100 uploads and downloads of 20 MB."""
+    before = None
+    for number in range(110):
+        if number == 10:
+            before = state(site)
+        assert len(site.ask("/app/one-big-block").body) == 20_000_000
+        body = b"b" * 20_000_000
+        assert site.ask("/app/everything", f"Content-Length: {len(body)}", method="POST", body=body).status == 200
+    assert before
+    for pid, (memory, files, _) in state(site).items():
+        assert memory - before[pid][0] < 48 << 20
+        assert files <= before[pid][1] + 4

@@ -1,0 +1,217 @@
+"""Reloading and stopping: no request is lost, no worker hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from harness.processes import alive, maps
+from harness.recipe import Recipe
+from harness.wait import until
+from harness.wire import Cut, Wire
+
+LIFE = Recipe(mounts={"/app": "life.wsgi"}, threads=4)
+
+
+class Load:
+    """Clients that ask again and again on fresh connections until told to stop."""
+
+    def __init__(self, port: int, clients: int = 4) -> None:
+        self.port = port
+        self.good = 0
+        self.bad: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with Wire(self.port) as wire:
+                    answer = wire.ask("/app/hello", "Connection: close")
+                if (answer.status, answer.body) == (200, b"hello"):
+                    self.good += 1
+                else:
+                    self.bad.append(f"{answer.status} {answer.body!r}")
+            except (OSError, Cut) as error:
+                self.bad.append(repr(error))
+
+    def wait(self, more: int) -> None:
+        """Waits until so many more requests were answered."""
+        aim = self.good + more
+        until(lambda: self.good >= aim or self.bad, f"{more} more requests to be answered")
+
+
+def test_reload_under_load_fails_no_request(start):
+    """nginx -s reload, apachectl graceful: five times under load, every request answered."""
+    site = start(LIFE)
+    with Load(site.port) as load:
+        for _ in range(5):
+            load.wait(50)
+            site.reload()
+        load.wait(50)
+    assert load.bad == []
+
+
+@pytest.mark.parametrize("case", ["inside", "inside-streaming"])
+def test_reload_finishes_what_is_in_flight(start, case):
+    """A request that was taken before the reload is answered whole, by the process that took it."""
+    site = start(LIFE)
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request(f"/app/{case}", notes.field, "Connection: close")
+        if case == "inside":
+            notes.wait_for("inside")
+        else:
+            assert wire.read_head().status == 200
+        before = set(site.workers())
+        site.signal(site.backend.RELOAD)
+        until(lambda: set(site.workers()) - before, "new workers beside the old ones")
+        notes.allow("go")
+        if case == "inside":
+            assert wire.read_answer().body == b"was inside"
+        else:
+            assert wire.read_chunk() + wire.read_chunk() == b"firstlast"
+            assert wire.read_chunk() == b""
+    until(lambda: not set(site.workers()) & before, "the old workers to leave")
+
+
+def test_quit_finishes_what_is_in_flight(start):
+    """SIGQUIT, SIGWINCH: the request ends, then the server."""
+    site = start(LIFE)
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/app/inside", notes.field)
+        notes.wait_for("inside")
+        site.signal(site.backend.QUIT)
+        until(lambda: refuses(site.port), "the listening socket to be closed")
+        notes.allow("go")
+        assert wire.read_answer().body == b"was inside"
+    assert site.process.wait(15) == 0
+
+
+def refuses(port: int) -> bool:
+    """Nobody listens any more."""
+    try:
+        Wire(port).socket.close()
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("how", ["QUIT", "STOP"])
+def test_stop_while_idle(start, how):
+    """Bounded, with exit code 0, after requests were served."""
+    site = start(LIFE)
+    for _ in range(10):
+        assert site.ask("/app/hello").status == 200
+    assert site.stop(getattr(site.backend, how)) == 0
+
+
+def test_stop_while_a_request_is_stuck(start):
+    """SIGTERM with an application that does not come back: the server ends within its own time."""
+    site = start(LIFE)
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/app/inside", notes.field)
+        notes.wait_for("inside")
+        workers = site.workers()
+        assert site.stop(site.backend.STOP) == 0
+        assert not [pid for pid in workers if alive(pid)]
+    # The server's own words about a child that it had to kill.
+    site.log.allow("AH00045|AH00046|exited on signal 9|SIGKILL|did not exit")
+
+
+@pytest.mark.parametrize("case", ["never-ending-thread", "slow-atexit"])
+@pytest.mark.parametrize("how", ["QUIT", "STOP"])
+def test_what_the_application_started_does_not_hang_a_worker(start, case, how):
+    """A background thread that never ends, an atexit function that takes an hour."""
+    site = start(LIFE)
+    notes = site.notes()
+    assert site.ask(f"/app/{case}", notes.field).status == 200
+    assert site.stop(getattr(site.backend, how)) == 0
+    site.log.allow("AH00045|AH00046|exited on signal 9|SIGKILL|did not exit")
+
+
+@pytest.mark.parametrize("how", ["QUIT", "STOP"])
+def test_atexit_functions_run(start, how):
+    """An application's atexit functions run when its process ends."""
+    site = start(Recipe(mounts={"/app": "life.wsgi"}, threads=1))
+    notes = site.notes()
+    assert site.ask("/app/registers-atexit", notes.field).status == 200
+    assert site.stop(getattr(site.backend, how)) == 0
+    assert notes.lines() == ["atexit"]
+
+
+def test_killed_worker_is_replaced(start):
+    """kill -9 of a worker: the server starts another, and the next requests are fine."""
+    site = start(Recipe(mounts={"/app": "life.wsgi"}, threads=1))
+    pid = int(site.ask("/app/pid").body)
+    os.kill(pid, signal.SIGKILL)
+    site.log.allow("exited on signal 9|exit signal Killed")
+
+    def answered() -> bool:
+        try:
+            return int(site.ask("/app/pid").body) != pid
+        except (OSError, Cut):
+            return False
+
+    until(answered, "another worker to answer")
+
+
+def test_master_maps_no_python(start):
+    """The server's master process never maps Python: its memory is what every child is forked from."""
+    site = start(LIFE)
+    assert site.ask("/app/hello").status == 200
+    assert "libpython" not in maps(site.pid)
+    assert "neat_engine" not in maps(site.pid)
+    worker = int(site.ask("/app/pid").body)
+    assert "libpython" in maps(worker)
+
+
+def test_broken_configuration_on_reload_keeps_serving(start):
+    """nginx keeps the old workers; httpd's graceful restart would end, so that apachectl tests first (nginx only)."""
+    site = start(LIFE)
+    if not site.is_nginx:
+        pytest.skip("apachectl graceful refuses before it signals")
+    workers = site.workers()
+    site.place.configuration.write_text("load_module /no/such/module.so;\n")
+    site.signal(site.backend.RELOAD)
+    site.log.wait_for(r"\[emerg\].*no/such/module")
+    site.log.allow("no/such/module")
+    assert site.ask("/app/hello").body == b"hello"
+    assert site.workers() == workers
+
+
+@pytest.mark.servers("nginx")
+def test_binary_upgrade(start):
+    """USR2, then QUIT to the old master: requests are answered all the time."""
+    site = start(LIFE)
+    old = site.pid
+    with Load(site.port) as load:
+        load.wait(20)
+        site.signal(signal.SIGUSR2)
+        pid_file = site.directory / "server.pid"
+        new = until(
+            lambda: pid_file.exists() and (text := pid_file.read_text().strip()) and int(text) != old and int(text),
+            "the new master's pid file",
+        )
+        load.wait(20)
+        site.signal(signal.SIGQUIT)
+        assert site.process.wait(20) == 0
+        load.wait(20)
+    assert load.bad == []
+    os.kill(new, signal.SIGQUIT)
+    until(lambda: not alive(new), "the new master to end")

@@ -1,0 +1,116 @@
+"""The same applications give the same answers, byte for byte, in nginx and in httpd with every MPM."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.recipe import EVENT, NGINX, PREFORK, Recipe
+from harness.site import Site
+from harness.wire import Cut, chunked
+
+RECIPE = Recipe(
+    mounts={
+        "/responses": "responses.wsgi", "/closing": "closing.wsgi", "/failing": "failing.wsgi", "/input": "input.wsgi",
+        "/files": "files.wsgi", "/environ": "environ.wsgi",
+    },
+    threads=2,
+)  # fmt: skip
+#: The servers' own affairs: when, who, and how the connection goes on.
+OWN = {"date", "server", "connection", "keep-alive"}
+
+PLAIN = [
+    f"/responses/{case}"
+    for case in ["a-list", "a-long-list", "a-tuple", "an-empty-list", "a-generator", "a-late-generator", "an-empty-block-before-start", "a-getitem-sequence", "a-list-subclass", "a-bytes-subclass", "one-of-length-one", "declared", "too-long-list", "writes", "writes-only", "head-waits-for-the-first-block", "starts-twice", "never-starts", "writes-text", "by-keyword", "status-of-the-query?404%20Not%20Here", "status-of-the-query?299%20", "status-of-the-query?bad", "header-of-the-query?X-Y=z", "header-of-the-query?Connection=close", "bad-call?int-value", "same-header-twice", "known-headers", "no-content-type", "no-content", "no-content-with-body", "not-modified", "big?160000", "many-blocks?50"]
+] + [
+    "/failing/raises", "/failing/exits", "/failing/returns-none", "/failing/recurses", "/failing/raises-after-a-block",
+    "/closing/normal", "/closing/raises-later", "/closing/raises-in-close",
+    "/files/whole?160000", "/files/with-length?160000", "/files/from-offset", "/files/bytesio", "/files/less-declared",
+    "/files/empty", "/files/a-pipe",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sites(certificate):
+    """All of them at once."""
+    started: dict[str, Site] = {}
+    try:
+        for server in (NGINX, EVENT, PREFORK):
+            started[server] = Site(server, RECIPE, certificate)
+        yield started
+        for server, site in started.items():
+            assert site.stop() == 0, (server, site.said()[-2000:])
+    finally:
+        for site in started.values():
+            site.remove()
+
+
+def answers(sites: dict[str, Site], target: str, *fields: str, **more) -> dict[str, tuple]:
+    """Each server's answer without what is its own affair; the body of a server's own error page is too."""
+    found = {}
+    for server, site in sites.items():
+        with site.wire() as wire:
+            wire.request(target, *fields, **more)
+            try:
+                answer = wire.read_answer(more.get("method", "GET"))
+            except Cut as cut:
+                found[server] = ("cut",) if cut.received else ("cut before everything",)
+                continue
+        head = sorted((name.lower(), value) for name, value in answer.head.fields if name.lower() not in OWN)
+        own_page = answer.status >= 500 and b"<" in answer.body
+        found[server] = (
+            answer.status,
+            () if own_page else (answer.head.reason, answer.framing, head, answer.body),
+        )
+    return found
+
+
+def agree(found: dict[str, tuple]) -> None:
+    """All the same."""
+    for server, answer in found.items():
+        assert answer == found[NGINX], f"{server} and nginx differ"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("target", PLAIN)
+def test_answers_agree(sites, target, method):
+    """Status, reason, framing, headers and body."""
+    agree(answers(sites, target, method=method))
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_versions_agree(sites, version):
+    """HTTP/1.0 closes where HTTP/1.1 sends chunks."""
+    agree(answers(sites, "/responses/a-generator", version=version))
+
+
+@pytest.mark.parametrize("case", ["echo-all", "digest", "ignores", "reads-some", "refuses", "after-the-end"])
+def test_bodies_agree(sites, case):
+    """By length and in chunks."""
+    agree(answers(sites, f"/input/{case}", "Content-Length: 9", method="POST", body=b"one\ntwo\n3"))
+    agree(answers(sites, f"/input/{case}", "Transfer-Encoding: chunked", method="POST", body=chunked(b"one\n", b"2")))
+
+
+@pytest.mark.parametrize(
+    "target", ["/environ", "/environ/", "/environ/a%20b/%C3%A9?q=%20", "/environ//x", "/environ/a;b"]
+)
+def test_environs_agree(sites, target):
+    """The same keys with the same values, but for what is the server's own."""
+    fields = ("X-One: 1", "Accept: a", "Accept: b", "Cookie: c=d", "X_Under: no", "Proxy: no", "Authorization: no")
+    found = {}
+    for server, site in sites.items():
+        with site.wire() as wire:
+            wire.host = "localhost:80"
+            environ = json.loads(wire.ask(target, *fields).body)
+        for key in (
+            "SERVER_SOFTWARE", "REMOTE_PORT", "SERVER_PORT", "DOCUMENT_ROOT", "mod_wsgi.request_start",
+            "mod_wsgi.queue_start", "mod_wsgi.application_start", "mod_wsgi.request_id", "mod_wsgi.connection_id",
+            "mod_wsgi.thread_id", "mod_wsgi.server_pid", "mod_wsgi.listener_port", "mod_wsgi.daemon_start",
+            "nginx.version", "apache.version", "wsgi.multithread", "wsgi.multiprocess", "wsgi.input", "wsgi.errors",
+            "SERVER_ADMIN", "CONTEXT_PREFIX", "CONTEXT_DOCUMENT_ROOT", "wsgi.file_wrapper",
+        ):  # fmt: skip
+            environ.pop(key, None)
+        found[server] = environ
+    for server, environ in found.items():
+        assert environ == found[NGINX], f"{server} and nginx differ"
