@@ -131,7 +131,7 @@ def overridden_fileno(environ, start_response):
 def iterated(environ, start_response):
     """The wrapper is an iterable like any other, so that middleware can go over it."""
     start_response("200 OK", PLAIN)
-    return [block for block in environ["wsgi.file_wrapper"](real_file(160000), 1000)]
+    return list(environ["wsgi.file_wrapper"](real_file(160000), 1000))
 
 
 @cases.plain

@@ -54,8 +54,8 @@ def digest(environ, start_response):
 
 @cases.plain
 def length(environ, start_response):
-    return text(start_response, environ.get("CONTENT_LENGTH", "none").encode() + b" "
-                + environ.get("HTTP_TRANSFER_ENCODING", "none").encode() + b" %d" % len(environ["wsgi.input"].read()))  # fmt: skip
+    found = [environ.get(key, "none") for key in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")]
+    return text(start_response, f"{' '.join(found)} {len(environ['wsgi.input'].read())}".encode())
 
 
 @cases.case

@@ -40,7 +40,7 @@ def key(environ, start_response):
     return text(start_response, repr(value).encode())
 
 
-@cases.case
+@cases.plain
 def status(environ, start_response):
     return text(start_response, b"the application's own page", status=environ["QUERY_STRING"].replace("+", " "))
 

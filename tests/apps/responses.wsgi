@@ -9,7 +9,7 @@ application = cases = Cases()
 PLAIN = [("Content-Type", "text/plain")]
 
 
-@cases.case
+@cases.plain
 def a_list(environ, start_response):
     return text(start_response, b"one")
 
@@ -24,7 +24,7 @@ def a_tuple(environ, start_response):
     return tuple(text(start_response, b"one"))
 
 
-@cases.case
+@cases.plain
 def an_empty_list(environ, start_response):
     return text(start_response)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from harness.recipe import Recipe
@@ -19,7 +21,7 @@ def lives_on(site, workers: list[int]) -> None:
 
 def told(site, pattern: str, case: str) -> None:
     """One traceback (counted when the test ends) that says method, path and script."""
-    log = site.log.traceback(pattern)
+    log = site.log.failure(pattern)
     assert f"GET /{case}" in log, log
     assert "failing.wsgi" in log, log
 
@@ -67,10 +69,8 @@ def test_failure_after_the_head_closes_for_http_1_0(site):
     """HTTP/1.0 without a length cannot tell a cut from an end; nothing but the application's bytes is sent."""
     with site.wire() as wire:
         wire.request("/raises-after-a-block", version="1.0")
-        try:
+        with contextlib.suppress(Cut):
             assert wire.read_answer().body == b"part"
-        except Cut:
-            pass
     told(site, "ValueError: the-secret", "raises-after-a-block")
 
 
@@ -86,7 +86,7 @@ def test_wrong_block_in_the_middle_is_a_cut(site):
 def test_chained_exceptions_are_told_whole(site):
     """One entry with the cause and the exception."""
     assert site.ask("/cause").status == 500
-    assert "the first" in site.log.traceback("the second")
+    assert "the first" in site.log.failure("the second")
     site.log.traceback("direct cause")
 
 
@@ -94,7 +94,7 @@ def test_failed_head_request(site):
     """RFC 9110 section 9.3.2: the answer to HEAD has no body, an error's neither."""
     with site.wire() as wire:
         assert wire.ask("/raises", method="HEAD").status == 500
-        site.log.traceback("ValueError")
+        site.log.failure("ValueError")
     assert site.ask("/fine").body == b"fine"
 
 
@@ -106,7 +106,7 @@ def test_failure_with_an_unread_body(site):
         assert answer.status == 500
         if (answer.head.get("Connection") or "").lower() != "close":
             assert wire.ask("/fine").body == b"fine"
-    site.log.traceback("ValueError")
+    site.log.failure("ValueError")
 
 
 def test_what_is_kept_beyond_the_request_is_harmless(site):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from harness.recipe import NGINX, Mount, Recipe
@@ -14,7 +16,8 @@ def told(server: str, certificate, recipe: Recipe, *patterns: str) -> str:
     """The configuration is refused, and what is said has every pattern and the file with its line."""
     code, said = check_configuration(server, recipe, certificate)
     assert code != 0, said
-    assert "server.conf" in said, said
+    place = r"server\.conf:\d+" if server == NGINX else r"line \d+ of .*server\.conf"
+    assert re.search(place, said), f"no file and line in:\n{said}"
     for pattern in patterns:
         assert pattern in said, f"nothing about {pattern!r} in:\n{said}"
     assert "panicked" not in said
@@ -55,7 +58,7 @@ def test_virtual_environment_of_an_old_python(server, certificate):
     """CPython 3.9 is the oldest."""
     recipe = mounted(
         python_home="@DIR@/venv",
-        files={"venv/pyvenv.cfg": VENV.format(home="/usr/bin", version="3.6.9"), "venv/bin/python": ""},
+        files={"venv/pyvenv.cfg": VENV.format(home="/no/such/python/bin", version="3.6.9"), "venv/bin/python": ""},
     )
     told(server, certificate, recipe, "3.6", "3.9")
 
@@ -108,7 +111,8 @@ def test_threads_out_of_range(server, certificate, value):
 @pytest.mark.parametrize("target", ["plain.wsgi", "package.module", "app:not-a-name"])
 def test_bad_target_of_wsgi_pass(server, certificate, target):
     """Neither a path nor module:callable."""
-    told(server, certificate, Recipe(mounts={}, conf={"nginx": f"location / {{ wsgi_pass {target}; }}"}), target)
+    recipe = Recipe(mounts={}, conf={"nginx": f"location / {{ wsgi_pass {target}; }}"})
+    told(server, certificate, recipe, "wsgi_pass", target.rpartition(":")[2])
 
 
 @pytest.mark.servers("nginx")

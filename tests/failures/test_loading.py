@@ -27,9 +27,7 @@ RECIPE = Recipe(
     mounts={
         **{f"/{name}": f"@DIR@/scripts/{name}" for name in BROKEN},
         "/changing": "@DIR@/scripts/changing.wsgi",
-        "/fixed": Mount(
-            "@DIR@/scripts/fixed.wsgi", nginx="wsgi_script_reloading off;", httpd="WSGIScriptReloading Off"
-        ),
+        "/fixed": Mount("@DIR@/scripts/fixed.wsgi", nginx="wsgi_script_reloading off;", httpd="WSGIScriptReloading Off"),
         "/missing": "@DIR@/scripts/missing.wsgi",
         "/fine": "environ.wsgi",
     },
@@ -51,7 +49,7 @@ def test_script_that_cannot_be_loaded_is_500(site, name):
         assert answer.status == 500, answer
         assert b"Traceback" not in answer.body
         assert name.encode() not in answer.body
-        log = site.log.traceback(BROKEN[name][1])
+        log = site.log.failure(BROKEN[name][1])
         assert f"GET /{name}" in log
         assert f"scripts/{name}" in log
     assert site.ask("/fine").status == 200
@@ -61,7 +59,7 @@ def test_script_that_cannot_be_loaded_is_500(site, name):
 def test_script_that_does_not_exist(site):
     """404 or 500 as the server has it for files that are missing; never a silent 200, and the log names the file."""
     assert site.ask("/missing").status in (404, 500)
-    site.log.allow_tracebacks()
+    site.log.allow_failures()
     site.log.wait_for("missing.wsgi")
     assert site.ask("/fine").status == 200
 
@@ -82,7 +80,7 @@ def test_broken_script_can_be_mended(site):
     assert site.ask("/changing").body == b"sound"
     site.write_script("changing.wsgi", "raise ValueError('broken now')\n")
     assert site.ask("/changing").status == 500
-    site.log.traceback("broken now")
+    site.log.failure("broken now")
     site.write_script("changing.wsgi", GOOD % "mended")
     assert site.ask("/changing").body == b"mended"
 
@@ -115,7 +113,7 @@ def test_script_of_the_wrong_mode_is_no_secret_kept(site):
         answer = site.ask("/changing")
         assert answer.status in (403, 500)
         assert b"secret" not in answer.body
-        site.log.allow_tracebacks()
+        site.log.allow_failures()
         site.log.wait_for("ermission denied")
     finally:
         script.chmod(mode)

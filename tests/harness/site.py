@@ -18,7 +18,7 @@ from . import httpd, nginx, processes
 from .error_log import ErrorLog
 from .notes import Notes
 from .ports import free_port
-from .recipe import NGINX, PYTHON_HOME, Place, Recipe
+from .recipe import NGINX, PREFORK, PYTHON_HOME, Place, Recipe
 from .wait import until
 from .wire import Answer, Wire
 
@@ -50,9 +50,7 @@ def check_configuration(server: str, recipe: Recipe, certificate: tuple[Path, Pa
     """Runs `nginx -t` or `apache2 -t`: its exit code and everything that it said."""
     place = lay_out(server, recipe, certificate)
     try:
-        done = subprocess.run(
-            backend(server).command(place, "-t"), capture_output=True, text=True, timeout=60, check=False
-        )
+        done = subprocess.run(backend(server).command(place, "-t"), capture_output=True, text=True, timeout=60, check=False)
         log = place.error_log.read_text() if place.error_log.exists() else ""
         return done.returncode, done.stdout + done.stderr + log
     finally:
@@ -84,6 +82,8 @@ class Site:
             cwd="/", start_new_session=True,
         )  # fmt: skip
         until(self._listens, lambda: f"{server} to listen; it said:\n{self.said()}")
+        expected = recipe.workers * (recipe.threads if server == PREFORK else 1)
+        until(lambda: len(self.workers()) >= expected, lambda: f"{expected} workers; it said:\n{self.said()}")
 
     @property
     def is_nginx(self) -> bool:

@@ -18,9 +18,7 @@ def application(environ, start_response):
 RECIPE = Recipe(
     mounts={
         "/app": "plain.wsgi",
-        "/environ": Mount(
-            "environ.wsgi", httpd="SetEnv OWN_KEY own\nSetEnvIf X-Tag (.+) TAGGED=$1\nRequestHeader set X-Set v"
-        ),
+        "/environ": Mount("environ.wsgi", httpd="SetEnv OWN_KEY own\nSetEnvIf X-Tag (.+) TAGGED=$1\nRequestHeader set X-Set v"),
         "/scripts": "@DIR@/scripts",
         "/guarded": Mount(
             "plain.wsgi",
@@ -144,7 +142,7 @@ def test_handler_needs_exec_cgi(site):
 def test_htaccess(site):
     """Directives with the htaccess place; a callable that is not there is an error of that place only."""
     assert site.ask("/handlers/access/delta.wsgi").status == 500
-    site.log.traceback("other")
+    site.log.failure("other")
 
 
 def test_bad_value_in_htaccess_is_told(site):
@@ -176,7 +174,7 @@ def test_error_document_for_a_failed_application(site):
     """ErrorDocument 500."""
     answer = site.ask("/failing/raises")
     assert (answer.status, answer.body) == (500, b"the server's 500")
-    site.log.traceback("ValueError")
+    site.log.failure("ValueError")
 
 
 def test_header_directives(site):
@@ -188,7 +186,7 @@ def test_header_directives(site):
 def test_slow_body_is_ended_by_reqtimeout(start):
     """mod_reqtimeout: 408 for a body that does not come; the reader sees an OSError."""
     site = start(Recipe(mounts={"/": "input.wsgi"}, main={"httpd": "RequestReadTimeout header=20 body=1"}))
-    site.log.allow_tracebacks()
+    site.log.allow_failures()
     notes = site.notes()
     with site.wire() as wire:
         wire.request("/until-error", "Content-Length: 100", notes.field, method="POST", body=b"part")
@@ -199,7 +197,7 @@ def test_slow_body_is_ended_by_reqtimeout(start):
 def test_slow_body_is_ended_by_timeout(start):
     """Timeout: the same."""
     site = start(Recipe(mounts={"/": "input.wsgi"}, main={"httpd": "Timeout 1\nRequestReadTimeout header=0 body=0"}))
-    site.log.allow_tracebacks()
+    site.log.allow_failures()
     notes = site.notes()
     with site.wire() as wire:
         wire.request("/until-error", "Content-Length: 100", notes.field, method="POST", body=b"part")

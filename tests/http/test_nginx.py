@@ -45,7 +45,7 @@ RECIPE = Recipe(
     },
     conf={
         "nginx": "access_log @DIR@/own.log own; location = /ticket { internal; wsgi_pass @APPS@/plain.wsgi;"
-        "rewrite ^ /app/allow break; }"
+        "rewrite ^ /allow break; }"
         "location /hidden/ { internal; alias @DIR@/htdocs/; }"
     },
     files={
@@ -97,7 +97,7 @@ def test_named_capture_is_a_variable(site):
 def test_captures_in_wsgi_pass(site):
     """regex locations with captures in wsgi_pass; a script that is not there is 404."""
     assert site.ask("/scripts/alpha/x").body.startswith(b"alpha ")
-    site.log.allow_tracebacks()
+    site.log.allow_failures()
     assert site.ask("/scripts/beta").status in (404, 500)
 
 
@@ -136,10 +136,10 @@ def test_limit_req_refuses_before_python(site):
 def test_error_page_for_a_failed_application(site):
     """error_page 500: a file, or another location that is an application too."""
     assert site.ask("/failing/raises").body == b"the server's 500"
-    site.log.traceback("ValueError")
+    site.log.failure("ValueError")
     answer = site.ask("/to-app/raises")
     assert (answer.status, answer.body) == (200, b"hello from the application\n")
-    site.log.traceback("ValueError")
+    site.log.failure("ValueError")
 
 
 def test_try_files_falls_back_to_an_application(site):
@@ -176,8 +176,8 @@ def test_access_log_variables(site):
     """$status, $body_bytes_sent, $sent_http_*: an application's response as any other."""
     assert site.ask("/app/long-blocks?log-me").status == 200
     log = site.directory / "own.log"
-    line = until(lambda: [line for line in log.read_text().splitlines() if "log-me" in line], "the request in own.log")[
-        0
-    ].split("|")
+    line = until(lambda: [line for line in log.read_text().splitlines() if "log-me" in line], "the request in own.log")[0].split(
+        "|"
+    )
     assert line[1] == "200"
     assert int(line[3]) > int(line[2]) > 10000

@@ -8,28 +8,32 @@ import pytest
 
 from harness.processes import descriptors, resident, threads
 from harness.recipe import Recipe
-from harness.wire import Wire
+from harness.wire import Answer, Wire
 
 RECIPE = Recipe(mounts={"/app": "life.wsgi", "/failing": "failing.wsgi", "/files": "files.wsgi"}, threads=2)
 LONG = bool(os.environ.get("NEAT_SOAK"))
 
 
 def some_of_everything(site, count: int) -> None:
-    """Requests of every kind, on connections that stay and on such that do not."""
-    with Wire(site.port) as wire:
-        for number in range(count):
-            kind = number % 5
-            if kind == 0:
-                answer = wire.ask("/app/everything", "Content-Length: 5000", method="POST", body=b"e" * 5000)
-            elif kind == 1:
-                answer = wire.ask(f"/app/hello?{number}", f"X-Number: {number}")
-            elif kind == 2:
-                answer = wire.ask("/files/whole?16000")
-            elif kind == 3:
-                answer = site.ask("/app/everything", "Transfer-Encoding: chunked", method="POST", body=b"0\r\n\r\n")
-            else:
-                answer = wire.ask("/app/hello", method="HEAD")
-            assert answer.status == 200
+    """Requests of every kind, fifty on a connection (httpd ends one after a hundred)."""
+    for start in range(0, count, 50):
+        with Wire(site.port) as wire:
+            for number in range(start, start + 50):
+                assert one_of_a_kind(wire, number).status == 200
+
+
+def one_of_a_kind(wire: Wire, number: int) -> Answer:
+    """A body, no body, a file, chunks, HEAD in turns."""
+    kind = number % 5
+    if kind == 0:
+        return wire.ask("/app/everything", "Content-Length: 5000", method="POST", body=b"e" * 5000)
+    if kind == 1:
+        return wire.ask(f"/app/hello?{number}", f"X-Number: {number}")
+    if kind == 2:
+        return wire.ask("/files/whole?16000")
+    if kind == 3:
+        return wire.ask("/app/everything", "Transfer-Encoding: chunked", method="POST", body=b"0\r\n\r\n")
+    return wire.ask("/app/hello", method="HEAD")
 
 
 def state(site) -> dict[int, tuple[int, int, int]]:
@@ -52,7 +56,7 @@ def test_requests_leave_nothing_behind(site):
 
 def test_failures_leave_nothing_behind(site):
     """200 requests that fail, and 100 clients that vanish."""
-    site.log.allow_tracebacks()
+    site.log.allow_failures()
 
     def fail(count: int) -> None:
         for _ in range(count):

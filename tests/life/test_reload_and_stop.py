@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 
 import pytest
 
-from harness.processes import alive, maps
-from harness.recipe import Recipe
+from harness import nginx
+from harness.error_log import ErrorLog
+from harness.processes import alive, children, maps
+from harness.recipe import NGINX, Recipe
+from harness.site import lay_out
 from harness.wait import until
 from harness.wire import Cut, Wire
 
@@ -195,23 +200,46 @@ def test_broken_configuration_on_reload_keeps_serving(start):
     assert site.workers() == workers
 
 
-@pytest.mark.servers("nginx")
-def test_binary_upgrade(start):
-    """USR2, then QUIT to the old master: requests are answered all the time."""
-    site = start(LIFE)
-    old = site.pid
-    with Load(site.port) as load:
+@pytest.fixture
+def orphan(certificate):
+    """An nginx whose parent has gone, as a daemon's has: in the foreground nginx ignores USR2."""
+    place = lay_out(NGINX, LIFE, certificate)
+    keep = ["sh", "-c", '"$@" >/dev/null 2>&1 & echo $!; read _', "sh", *nginx.command(place)]
+    shell = subprocess.Popen(keep, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert shell.stdin
+    assert shell.stdout
+    pid = int(shell.stdout.readline())
+    until(lambda: not refuses(place.port) and children(pid), lambda: f"nginx to listen: {place.error_log.read_text()}")
+    shell.communicate(timeout=10)
+    try:
+        yield place, pid
+    finally:
+        pid_file = place.directory / "server.pid"
+        for master in {pid, int(pid_file.read_text()) if pid_file.exists() else pid}:
+            if alive(master):
+                os.kill(master, signal.SIGKILL)
+        shutil.rmtree(place.directory, ignore_errors=True)
+
+
+def test_binary_upgrade(orphan):
+    """nginx: USR2, then QUIT to the old master: requests are answered all the time."""
+    place, old = orphan
+    pid_file = place.directory / "server.pid"
+
+    def new_master() -> int:
+        text = pid_file.read_text().strip() if pid_file.exists() else ""
+        return int(text) if text and int(text) != old else 0
+
+    with Load(place.port) as load:
         load.wait(20)
-        site.signal(signal.SIGUSR2)
-        pid_file = site.directory / "server.pid"
-        new = until(
-            lambda: pid_file.exists() and (text := pid_file.read_text().strip()) and int(text) != old and int(text),
-            "the new master's pid file",
-        )
-        load.wait(20)
-        site.signal(signal.SIGQUIT)
-        assert site.process.wait(20) == 0
-        load.wait(20)
+        os.kill(old, signal.SIGUSR2)
+        new = until(new_master, lambda: f"the new master's pid file: {place.error_log.read_text()[-2000:]}")
+        until(lambda: children(new), "the new master's workers")
+        os.kill(old, signal.SIGQUIT)
+        until(lambda: not alive(old), "the old master to end")
+        load.wait(50)
     assert load.bad == []
     os.kill(new, signal.SIGQUIT)
     until(lambda: not alive(new), "the new master to end")
+    log = ErrorLog(place.error_log)
+    log.check()

@@ -20,14 +20,20 @@ RECIPE = Recipe(
 #: The servers' own affairs: when, who, and how the connection goes on.
 OWN = {"date", "server", "connection", "keep-alive"}
 
-PLAIN = [
-    f"/responses/{case}"
-    for case in ["a-list", "a-long-list", "a-tuple", "an-empty-list", "a-generator", "a-late-generator", "an-empty-block-before-start", "a-getitem-sequence", "a-list-subclass", "a-bytes-subclass", "one-of-length-one", "declared", "too-long-list", "writes", "writes-only", "head-waits-for-the-first-block", "starts-twice", "never-starts", "writes-text", "by-keyword", "status-of-the-query?404%20Not%20Here", "status-of-the-query?299%20", "status-of-the-query?bad", "header-of-the-query?X-Y=z", "header-of-the-query?Connection=close", "bad-call?int-value", "same-header-twice", "known-headers", "no-content-type", "no-content", "no-content-with-body", "not-modified", "big?160000", "many-blocks?50"]
-] + [
-    "/failing/raises", "/failing/exits", "/failing/returns-none", "/failing/recurses", "/failing/raises-after-a-block",
-    "/closing/normal", "/closing/raises-later", "/closing/raises-in-close",
-    "/files/whole?160000", "/files/with-length?160000", "/files/from-offset", "/files/bytesio", "/files/less-declared",
-    "/files/empty", "/files/a-pipe",
+TARGETS = [
+    "/responses/a-list", "/responses/a-long-list", "/responses/a-tuple", "/responses/an-empty-list", "/responses/a-generator",
+    "/responses/a-late-generator", "/responses/an-empty-block-before-start", "/responses/a-getitem-sequence",
+    "/responses/a-list-subclass", "/responses/a-bytes-subclass", "/responses/one-of-length-one", "/responses/declared",
+    "/responses/too-long-list", "/responses/writes", "/responses/writes-only", "/responses/head-waits-for-the-first-block",
+    "/responses/starts-twice", "/responses/never-starts", "/responses/writes-text", "/responses/by-keyword",
+    "/responses/status-of-the-query?404%20Not%20Here", "/responses/status-of-the-query?299%20",
+    "/responses/status-of-the-query?bad", "/responses/header-of-the-query?X-Y=z",
+    "/responses/header-of-the-query?Connection=close", "/responses/bad-call?int-value", "/responses/same-header-twice",
+    "/responses/known-headers", "/responses/no-content-type", "/responses/no-content", "/responses/no-content-with-body",
+    "/responses/not-modified", "/responses/big?160000", "/responses/many-blocks?50", "/failing/raises", "/failing/exits",
+    "/failing/returns-none", "/failing/recurses", "/failing/raises-after-a-block", "/closing/normal", "/closing/raises-later",
+    "/closing/raises-in-close", "/files/whole?160000", "/files/with-length?160000", "/files/from-offset", "/files/bytesio",
+    "/files/less-declared", "/files/empty", "/files/a-pipe",
 ]  # fmt: skip
 
 
@@ -58,7 +64,10 @@ def answers(sites: dict[str, Site], target: str, *fields: str, **more) -> dict[s
                 found[server] = ("cut",) if cut.received else ("cut before everything",)
                 continue
         head = sorted((name.lower(), value) for name, value in answer.head.fields if name.lower() not in OWN)
-        own_page = answer.status >= 500 and b"<" in answer.body
+        own_page = answer.status >= 500 and (answer.head.get("Content-Type") or "").startswith("text/html")
+        if more.get("method") == "HEAD" and ("content-length", "0") in head:
+            # httpd leaves a length of 0 out of the answer to HEAD, whoever said it (RFC 9110 section 9.3.2 lets it).
+            head.remove(("content-length", "0"))
         found[server] = (
             answer.status,
             () if own_page else (answer.head.reason, answer.framing, head, answer.body),
@@ -73,7 +82,7 @@ def agree(found: dict[str, tuple]) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("target", PLAIN)
+@pytest.mark.parametrize("target", TARGETS)
 def test_answers_agree(sites, target, method):
     """Status, reason, framing, headers and body."""
     agree(answers(sites, target, method=method))
@@ -92,9 +101,7 @@ def test_bodies_agree(sites, case):
     agree(answers(sites, f"/input/{case}", "Transfer-Encoding: chunked", method="POST", body=chunked(b"one\n", b"2")))
 
 
-@pytest.mark.parametrize(
-    "target", ["/environ", "/environ/", "/environ/a%20b/%C3%A9?q=%20", "/environ//x", "/environ/a;b"]
-)
+@pytest.mark.parametrize("target", ["/environ", "/environ/", "/environ/a%20b/%C3%A9?q=%20", "/environ//x", "/environ/a;b"])
 def test_environs_agree(sites, target):
     """The same keys with the same values, but for what is the server's own."""
     fields = ("X-One: 1", "Accept: a", "Accept: b", "Cookie: c=d", "X_Under: no", "Proxy: no", "Authorization: no")

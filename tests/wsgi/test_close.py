@@ -39,12 +39,10 @@ def test_close_when_nothing_was_sent(site, case, pattern):
     notes = site.notes()
     assert site.ask(f"/{case}", notes.field).status == 500
     closed_once(notes)
-    site.log.traceback(pattern)
+    site.log.failure(pattern)
 
 
-@pytest.mark.parametrize(
-    ("case", "pattern"), [("raises-later", "after the first block"), ("exits-later", "SystemExit")]
-)
+@pytest.mark.parametrize(("case", "pattern"), [("raises-later", "after the first block"), ("exits-later", "SystemExit")])
 def test_close_when_the_response_is_cut(site, case, pattern):
     """PEP 3333: terminated early due to an application error during iteration."""
     notes = site.notes()
@@ -53,7 +51,7 @@ def test_close_when_the_response_is_cut(site, case, pattern):
         with pytest.raises(Cut):
             wire.read_answer()
     closed_once(notes)
-    site.log.traceback(pattern)
+    site.log.failure(pattern)
 
 
 def test_exception_in_close_is_logged(site):
@@ -66,7 +64,7 @@ def test_exception_in_close_is_logged(site):
         except Cut as cut:
             assert cut.received  # noqa: PT017 - whether the end was out before close() ran is the server's affair
     closed_once(notes)
-    site.log.traceback("from close")
+    site.log.failure("from close")
 
 
 @pytest.mark.parametrize("case", ["normal", "empty"])
@@ -108,7 +106,7 @@ def test_finally_of_a_generator_runs_when_the_client_is_gone(site):
 
 def test_vanished_client_is_an_oserror_for_write(site):
     """write() has a caller to tell: an OSError. It is the client's doing: whether it is logged is the server's affair."""
-    site.log.allow_tracebacks()
+    site.log.allow_failures()
     notes = site.notes()
     with site.wire() as wire:
         wire.request("/writes-until-gone", notes.field)

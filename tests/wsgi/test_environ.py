@@ -68,13 +68,15 @@ def test_constant_values(site):
     assert found["DOCUMENT_ROOT"] == str(site.directory / "htdocs")
 
 
-def test_multiprocess_says_whether_other_processes_serve_too(site):
+def test_one_process_is_not_multiprocess(site):
     """PEP 3333: wsgi.multiprocess is true if an equivalent application may be invoked by another process."""
-    found = environ(site, "/")["wsgi.multiprocess"]
-    if site.is_nginx:
-        assert found is False
-    else:
-        assert found is True
+    assert environ(site, "/")["wsgi.multiprocess"] is (site.server == "httpd-prefork")
+
+
+def test_two_processes_are_multiprocess(start):
+    """The same, with two workers."""
+    site = start(Recipe(mounts={"/": "environ.wsgi"}, workers=2))
+    assert environ(site, "/")["wsgi.multiprocess"] is True
 
 
 def test_http_1_0_is_named(site):

@@ -230,12 +230,10 @@ def test_100_comes_with_the_first_read_and_not_before(site):
 @pytest.mark.parametrize("way", ["end_sending", "vanish"])
 def test_upload_cut_short_is_an_oserror(site, case, in_chunks, way):
     """Neat's rule: never a short read taken for the end of the body. The client's doing is no application's traceback."""
-    site.log.allow_tracebacks()
+    site.log.allow_failures()
     notes = site.notes()
     with site.wire() as wire:
-        field, body = (
-            ("Transfer-Encoding: chunked", b"5\r\nhel\nl") if in_chunks else ("Content-Length: 100", b"hel\nlo")
-        )
+        field, body = ("Transfer-Encoding: chunked", b"5\r\nhel\nl") if in_chunks else ("Content-Length: 100", b"hel\nlo")
         wire.request(f"/streamed/{case}", field, notes.field, method="POST", body=body)
         if case == "until-error":
             notes.wait_for("started")
@@ -246,7 +244,7 @@ def test_upload_cut_short_is_an_oserror(site, case, in_chunks, way):
 
 def test_application_may_catch_a_body_cut_short(site):
     """An OSError is an ordinary exception; the process serves on."""
-    site.log.allow_tracebacks()
+    site.log.allow_failures()
     notes = site.notes()
     with site.wire() as wire:
         wire.request("/streamed/catches-the-error", "Content-Length: 100", notes.field, method="POST", body=b"part")
@@ -258,7 +256,7 @@ def test_application_may_catch_a_body_cut_short(site):
 @both
 def test_malformed_chunk_is_refused(site, prefix):
     """RFC 9112 section 7.1: 400, and never a body that ends at the bad chunk."""
-    site.log.allow_tracebacks()
+    site.log.allow_failures()
     notes = site.notes()
     with site.wire() as wire:
         wire.request(f"{prefix}/until-error", "Transfer-Encoding: chunked", notes.field, method="POST",

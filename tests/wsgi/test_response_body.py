@@ -18,7 +18,7 @@ RECIPE = Recipe(mounts={"/": "responses.wsgi"})
         ("a-list", b"one"), ("a-long-list", b"onetwothree"), ("a-tuple", b"one"), ("an-empty-list", b""),
         ("a-generator", b"onetwo"), ("a-late-generator", b"late"), ("an-empty-block-before-start", b"after"),
         ("a-getitem-sequence", b"old style"), ("a-list-subclass", b"subclass"), ("a-bytes-subclass", b"subclass"),
-        ("bytes-themselves", b"abc"), ("one-of-length-one", b"just one"), ("declared", b"1234567890"),
+        ("one-of-length-one", b"just one"), ("declared", b"1234567890"),
         ("writes", b"written twice, and returned"), ("writes-only", b"written"),
         ("changes-after-yield", b"mutablechanged"),
     ],
@@ -98,11 +98,17 @@ def test_each_block_is_on_its_way_before_the_next(site, case, blocks):
         assert wire.read_chunk() == b""
 
 
+def test_bytes_themselves_are_refused(site):
+    """PEP 3333 asks for an iterable of byte strings; iterating bytes gives numbers."""
+    assert site.ask("/bytes-themselves").status == 500
+    site.log.failure("int")
+
+
 def test_text_in_write_is_refused(site):
     """PEP 3333: write() takes byte strings."""
     answer = site.ask("/writes-text")
     assert answer.status == 500
-    site.log.traceback("TypeError")
+    site.log.failure("TypeError")
 
 
 @pytest.mark.parametrize("case", ["a-list", "a-generator", "big?160000", "declared", "writes"])

@@ -18,7 +18,7 @@ def refused(site, target: str, pattern: str) -> None:
     assert answer.status == 500, answer
     assert b"never" not in answer.body
     assert b"Traceback" not in answer.body
-    site.log.traceback(pattern)
+    site.log.failure(pattern)
 
 
 def test_status_and_headers_arrive_as_given(site):
@@ -53,9 +53,7 @@ def test_no_content_type_is_invented(site):
     assert site.ask("/no-content-type").body == b"untyped"
 
 
-@pytest.mark.parametrize(
-    "status", ["200 OK", "299 Own", "404 Not Found", "418 I'm a teapot", "599 x", "200 ", "301 Caf\xe9"]
-)
+@pytest.mark.parametrize("status", ["200 OK", "299 Own", "404 Not Found", "418 I'm a teapot", "599 x", "200 ", "301 Caf\xe9"])
 def test_status_is_passed_on(site, status):
     """RFC 9112 section 4: three digits and a reason, which may be empty."""
     head = site.ask("/status-of-the-query?" + quote(status, encoding="latin-1")).head
@@ -140,7 +138,7 @@ def test_exc_info_after_the_head_raises_and_cuts(site):
         assert head.status == 200
         with pytest.raises(Cut):
             wire.read_rest(head)
-    site.log.traceback("too late to replace")
+    site.log.failure("too late to replace")
 
 
 def test_exc_info_may_be_a_keyword(site):
