@@ -5,9 +5,9 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use httpd_sys::macros::{no_command, standard_module};
 use httpd_sys::{
     ACCESS_CONF, APR_HOOK_FIRST, APR_HOOK_MIDDLE, DECLINED, HTTP_INTERNAL_SERVER_ERROR, NOT_IN_VIRTUALHOST,
-    OK, OR_FILEINFO, RSRC_CONF, ap_check_cmd_context, ap_hook_child_init, ap_hook_handler,
-    ap_hook_post_config, ap_hook_translate_name, apr_pool_t, cmd_func, cmd_how_TAKE_ARGV, cmd_parms,
-    command_rec, module, request_rec, server_rec,
+    OK, OR_FILEINFO, RSRC_CONF, ap_check_cmd_context, ap_hook_check_config, ap_hook_child_init,
+    ap_hook_handler, ap_hook_translate_name, apr_pool_t, cmd_func, cmd_how_TAKE_ARGV, cmd_parms, command_rec,
+    module, request_rec, server_rec,
 };
 use shared::ffi::guard::{guard, tell_panics_to};
 use shared::log::Level;
@@ -162,7 +162,7 @@ unsafe extern "C" fn register_hooks(_: *mut apr_pool_t) {
         // SAFETY: the functions live as long as the process, which never unloads this module (-z nodelete).
         unsafe {
             let none = std::ptr::null();
-            ap_hook_post_config(Some(post_config), none, none, APR_HOOK_MIDDLE);
+            ap_hook_check_config(Some(check_config), none, none, APR_HOOK_MIDDLE);
             ap_hook_child_init(Some(child_init), none, none, APR_HOOK_MIDDLE);
             ap_hook_translate_name(Some(translate_name), none, none, APR_HOOK_FIRST);
             ap_hook_handler(Some(handler), none, none, APR_HOOK_MIDDLE);
@@ -170,13 +170,13 @@ unsafe extern "C" fn register_hooks(_: *mut apr_pool_t) {
     });
 }
 
-unsafe extern "C" fn post_config(
+unsafe extern "C" fn check_config(
     _: *mut apr_pool_t,
     _: *mut apr_pool_t,
     _: *mut apr_pool_t,
     server: *mut server_rec,
 ) -> c_int {
-    guard("post_config", HTTP_INTERNAL_SERVER_ERROR, || {
+    guard("check_config", HTTP_INTERNAL_SERVER_ERROR, || {
         // SAFETY: the main server lives with the configuration.
         match process::check(unsafe { Server::new(server) }) {
             Ok(()) => OK,

@@ -35,10 +35,18 @@ pub fn set(environ: &Bound<'_, PyDict>, packed: &[u8]) -> PyResult<()> {
     for (name, bytes) in entries(packed) {
         match name {
             Name::Common(key) if key.is_control() => {}
-            Name::Common(key) => match names::of_key(py, key) {
-                Some(name) => environ.set_item(name, value(py, key, bytes)?)?,
-                None => environ.set_item(key.name(), value(py, key, bytes)?)?,
-            },
+            Name::Common(key) => {
+                let value = value(py, key, bytes)?;
+                match key {
+                    Key::ScriptName => environ.set_item(pyo3::intern!(py, "mod_wsgi.script_name"), &value)?,
+                    Key::PathInfo => environ.set_item(pyo3::intern!(py, "mod_wsgi.path_info"), &value)?,
+                    _ => {}
+                }
+                match names::of_key(py, key) {
+                    Some(name) => environ.set_item(name, value)?,
+                    None => environ.set_item(key.name(), value)?,
+                }
+            }
             Name::Other(name) => environ.set_item(native(py, name)?, native(py, bytes)?)?,
         }
     }

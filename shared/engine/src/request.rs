@@ -283,12 +283,19 @@ impl Inner {
 pub fn described(exchange: &ForeignExchange) -> String {
     let head = |key| get(exchange.head(), key).or_else(|| get(exchange.mount(), key));
     let text = |key| head(key).map(|value| String::from_utf8_lossy(value).into_owned());
-    let target = text(Key::TargetScript).or_else(|| text(Key::TargetModule)).unwrap_or_default();
     format!(
-        "{} {} ({target})",
+        "{} {} ({})",
         text(Key::RequestMethod).unwrap_or_default(),
         text(Key::RequestUri).or_else(|| text(Key::PathInfo)).unwrap_or_default(),
+        target_of(exchange.head(), exchange.mount()),
     )
+}
+
+/// The script or the module that packed entries name.
+pub fn target_of(head: &[u8], mount: &[u8]) -> String {
+    let find = |key| get(head, key).or_else(|| get(mount, key));
+    let target = find(Key::TargetScript).or_else(|| find(Key::TargetModule)).unwrap_or_default();
+    String::from_utf8_lossy(target).into_owned()
 }
 
 /// Whether the request has a body, and the body if it is here already.

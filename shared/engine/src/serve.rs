@@ -196,7 +196,11 @@ pub fn preload(py: Python<'_>, packed: &[u8]) -> bool {
     match application::mount_of(py, packed).and_then(|mount| mount.application(py)) {
         Ok(_) => true,
         Err(error) => {
-            traceback::tell(py, "the application could not be loaded at the start", &error);
+            let target = request::target_of(packed, packed);
+            let about = format!(
+                "the application {target} could not be loaded at the start; its first request tries again"
+            );
+            traceback::tell(py, &about, &error);
             false
         }
     }

@@ -62,7 +62,13 @@ fn read_arguments<'py>(
     };
     match (at(0, "status")?, at(1, "headers")?, at(2, "exc_info")?) {
         (Some(status), Some(headers), exc_info) if count == 2 + usize::from(exc_info.is_some()) => {
-            Ok((status, headers, exc_info.filter(|exc_info| !exc_info.is_none())))
+            let exc_info = exc_info.filter(|exc_info| !exc_info.is_none());
+            match exc_info.as_ref().map(|exc_info| exc_info.cast::<PyTuple>().map(PyTupleMethods::len)) {
+                None | Some(Ok(3)) => Ok((status, headers, exc_info)),
+                Some(_) => Err(PyTypeError::new_err(
+                    "exc_info has to be what sys.exc_info() gives: a tuple of three",
+                )),
+            }
         }
         _ => Err(PyTypeError::new_err(
             "start_response() takes a status, a list of headers and optionally exc_info",
