@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use shared::conf::judge;
 use shared::conf::mount::check_callable;
 use shared::vocabulary::value::{Value, ValueError, parse};
 use shared::vocabulary::{Directive, Setting};
@@ -21,9 +22,7 @@ pub fn take(
     directory: &mut DirectoryConf,
 ) -> Result<(), ValueError> {
     let value = parse(directive, words)?;
-    if let (Setting::Callable, Value::Word(name)) = (directive.setting, &value) {
-        check_callable(name).map_err(|error| ValueError::Other(error.to_string()))?;
-    }
+    judge(directive.setting, &value)?;
     match (directive.setting, &value) {
         (Setting::Mount | Setting::MountMatch, Value::Words(words)) => {
             server.aliases.push(alias(directive, words, pool)?);

@@ -91,7 +91,9 @@ pub fn apply(name: &[u8], conf: &Conf<'_>) -> Result<(), String> {
         .iter()
         .find(|directive| directive.nginx.is_some_and(|spelling| spelling.name.to_bytes() == name))
         .ok_or_else(|| format!("\"{shown}\" is not a directive of this module"))?;
-    let value = value::parse(directive, &conf.words()).map_err(|error| format!("\"{shown}\" {error}"))?;
+    let value = value::parse(directive, &conf.words())
+        .and_then(|value| shared::conf::judge(directive.setting, &value).map(|()| value))
+        .map_err(|error| format!("\"{shown}\" {error}"))?;
     let of_process = directive.nginx.is_some_and(|spelling| is_of_process(spelling.places));
     let refused = |why: String| format!("\"{shown}\": {why}");
     if of_process {
@@ -107,11 +109,6 @@ pub fn apply(name: &[u8], conf: &Conf<'_>) -> Result<(), String> {
     match (directive.setting, &value) {
         (Setting::Mount, Value::Words(words)) => pass(place, conf, words).map_err(refused),
         (Setting::Param, Value::Words(words)) => param(place, conf, words).map_err(refused),
-        (Setting::Callable, Value::Word(callable)) => {
-            mount::check_callable(callable).map_err(|error| refused(error.to_string()))?;
-            place.settings.apply(directive.setting, &value);
-            Ok(())
-        }
         _ => {
             place.settings.apply(directive.setting, &value);
             Ok(())

@@ -10,7 +10,7 @@ from harness.processes import descriptors, resident, threads
 from harness.recipe import Recipe
 from harness.wire import Answer, Wire
 
-RECIPE = Recipe(mounts={"/app": "life.wsgi", "/failing": "failing.wsgi", "/files": "files.wsgi"}, threads=2)
+RECIPE = Recipe(mounts={"/app": "life.wsgi", "/failing": "failing.wsgi", "/files": "files.wsgi"}, threads=8)
 LONG = bool(os.environ.get("NEAT_SOAK"))
 
 

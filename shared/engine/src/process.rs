@@ -5,12 +5,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static FORKED: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" fn mark() {
-    shared::ffi::guard::guard("fork", (), || FORKED.store(true, Ordering::Relaxed));
+    shared::ffi::guard::guard("fork", (), || {
+        FORKED.store(true, Ordering::Relaxed);
+        take_signals_back();
+    });
+}
+
+/// Gives a child the system's own behaviour for signals, in place of the server's handlers and of what its threads block: a child
+/// that is terminated has to end. Calls nothing that is not allowed in the child of a process with threads.
+fn take_signals_back() {
+    for number in 1..32 {
+        // SAFETY: all zeroes is the default action with no flags; SIGKILL and SIGSTOP refuse, which changes nothing.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(number, std::ptr::null(), &raw mut action) == 0
+                && action.sa_sigaction != libc::SIG_IGN
+                && action.sa_sigaction != libc::SIG_DFL
+            {
+                let default: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(number, &raw const default, std::ptr::null_mut());
+            }
+        }
+    }
+    // SAFETY: an empty set is a whole one.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
 }
 
 /// Begins to watch for forks.
 pub fn watch_forks() {
-    // SAFETY: `mark` only sets a flag, which is allowed in a child of a process with threads.
+    // SAFETY: `mark` sets a flag and signals, which is allowed in a child of a process with threads.
     unsafe { libc::pthread_atfork(None, None, Some(mark)) };
 }
 

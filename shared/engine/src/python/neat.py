@@ -232,7 +232,6 @@ def _let_children_have_signals():
     if hasattr(subprocess, "_fork_exec"):
         subprocess._fork_exec = _posixsubprocess.fork_exec
     subprocess._USE_POSIX_SPAWN = False
-    os.register_at_fork(after_in_child=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()))
 
 
 def configure(directories):
