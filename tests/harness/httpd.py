@@ -133,9 +133,11 @@ def _processes(server: str, recipe: Recipe) -> str:
             f"StartServers {count}\nMinSpareServers 1\nMaxSpareServers {count + 1}\n"
             f"ServerLimit {count}\nMaxRequestWorkers {count}"
         )
-    count = recipe.workers * recipe.threads
+    # With few threads the event MPM ends idle keep-alive connections whenever none of them is free.
+    threads = max(recipe.threads, 8)
+    count = recipe.workers * threads
     return (
-        f"StartServers {recipe.workers}\nServerLimit {recipe.workers + 4}\nThreadLimit {recipe.threads}\n"
-        f"ThreadsPerChild {recipe.threads}\nMaxRequestWorkers {count}\n"
-        f"MinSpareThreads 1\nMaxSpareThreads {count + recipe.threads}"
+        f"StartServers {recipe.workers}\nServerLimit {recipe.workers + 4}\nThreadLimit {threads}\n"
+        f"ThreadsPerChild {threads}\nMaxRequestWorkers {count}\n"
+        f"MinSpareThreads 1\nMaxSpareThreads {count + threads}"
     )
