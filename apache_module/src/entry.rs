@@ -4,10 +4,10 @@ use std::ffi::{CString, c_char, c_int, c_void};
 
 use httpd_sys::macros::{no_command, standard_module};
 use httpd_sys::{
-    ACCESS_CONF, APR_HOOK_FIRST, APR_HOOK_MIDDLE, DECLINED, HTTP_INTERNAL_SERVER_ERROR, NOT_IN_VIRTUALHOST,
-    OK, OR_FILEINFO, RSRC_CONF, ap_check_cmd_context, ap_hook_check_config, ap_hook_child_init,
-    ap_hook_handler, ap_hook_translate_name, apr_pool_t, cmd_func, cmd_how_TAKE_ARGV, cmd_parms, command_rec,
-    module, request_rec, server_rec,
+    ACCESS_CONF, APR_HOOK_MIDDLE, DECLINED, HTTP_INTERNAL_SERVER_ERROR, NOT_IN_VIRTUALHOST, OK, OR_FILEINFO,
+    RSRC_CONF, ap_check_cmd_context, ap_hook_check_config, ap_hook_child_init, ap_hook_handler,
+    ap_hook_translate_name, apr_pool_t, cmd_func, cmd_how_TAKE_ARGV, cmd_parms, command_rec, module,
+    request_rec, server_rec,
 };
 use shared::ffi::guard::{guard, tell_panics_to};
 use shared::log::Level;
@@ -25,6 +25,18 @@ struct Commands([command_rec; DIRECTIVES.len() + 1]);
 unsafe impl Sync for Commands {}
 
 static COMMANDS: Commands = Commands(commands());
+
+/// Names of modules, ended by a null. APR sorts the hooks after they were registered, so that the lists have to stay.
+struct Modules<const N: usize>([*const c_char; N]);
+
+// SAFETY: the pointers are to literals.
+unsafe impl<const N: usize> Sync for Modules<N> {}
+
+/// Whose translations come first, as with mod_wsgi: an `Alias` for static files wins over `WSGIScriptAlias /`.
+static BEFORE: Modules<2> = Modules([c"mod_alias.c".as_ptr(), std::ptr::null()]);
+/// Whose come later.
+static BEHIND: Modules<3> =
+    Modules([c"mod_userdir.c".as_ptr(), c"mod_vhost_alias.c".as_ptr(), std::ptr::null()]);
 
 /// The module's record, the one symbol that httpd looks up.
 #[unsafe(no_mangle)]
@@ -159,12 +171,17 @@ unsafe extern "C" fn take_directive(
 unsafe extern "C" fn register_hooks(_: *mut apr_pool_t) {
     guard("register_hooks", (), || {
         tell_panics_to(|message| main_server_line(Level::Critical, message.as_bytes()));
-        // SAFETY: the functions live as long as the process, which never unloads this module (-z nodelete).
+        // SAFETY: functions and lists live as long as the process, which never unloads this module (-z nodelete).
         unsafe {
             let none = std::ptr::null();
             ap_hook_check_config(Some(check_config), none, none, APR_HOOK_MIDDLE);
             ap_hook_child_init(Some(child_init), none, none, APR_HOOK_MIDDLE);
-            ap_hook_translate_name(Some(translate_name), none, none, APR_HOOK_FIRST);
+            ap_hook_translate_name(
+                Some(translate_name),
+                BEFORE.0.as_ptr(),
+                BEHIND.0.as_ptr(),
+                APR_HOOK_MIDDLE,
+            );
             ap_hook_handler(Some(handler), none, none, APR_HOOK_MIDDLE);
         }
     });

@@ -1,0 +1,70 @@
+"""The house's own rules: sizes, arrows, and nothing of one machine in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST = 800
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Files that git has."""
+    output = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [ROOT / name for name in output.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_source_is_too_long():
+    """A file that needs scrolling to be understood wants splitting."""
+    lengths = {path.name: len(path.read_text().splitlines()) for path in tracked("*.rs", "*.py", "*.wsgi", "scripts/*")}
+    assert lengths
+    assert not {name: length for name, length in lengths.items() if length > LONGEST}
+
+
+@pytest.fixture(scope="module")
+def packages() -> dict[str, set[str]]:
+    """What each package of the workspace depends on."""
+    command = ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"]
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return {
+        package["name"]: {dependency["name"] for dependency in package["dependencies"]}
+        for package in json.loads(output)["packages"]
+    }
+
+
+def test_arrows_lead_to_the_rules_and_nowhere_else(packages):
+    """The modules and the engine depend on `shared`; never sideways, never back."""
+    own = set(packages)
+    arrows = {name: dependencies & own for name, dependencies in packages.items()}
+    assert arrows == {
+        "neat-shared": set(),
+        "neat-engine": {"neat-shared"},
+        "ngx-http-wsgi-module": {"neat-shared"},
+        "mod-neat": {"neat-shared", "httpd-sys"},
+        "httpd-sys": set(),
+    }
+
+
+def test_only_the_engine_knows_python(packages):
+    """The server modules load it."""
+    assert [name for name, dependencies in packages.items() if dependencies & {"pyo3", "pyo3-ffi"}] == ["neat-engine"]
+
+
+def test_nothing_names_a_machine_or_a_registry():
+    """What is installed where is the machine's affair, and packages are named, not their hosts."""
+    wrong = re.compile(r"/root/\.pyenv|/work/(main|shared)|crates\.io/api|pypi\.org|files\.pythonhosted|deb\.debian\.org|registry\.npmjs")
+    found = []
+    for path in tracked():
+        if path.name == "Cargo.lock" or path == Path(__file__).resolve():
+            continue
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in wrong.finditer(text)]
+    assert found == []
