@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use crate::capsule::{self, Method, function};
 use crate::interpreter::Interpreter;
-use crate::request::{Input, Request};
+use crate::opening::Input;
+use crate::request::{Request, Unread};
 
 /// The largest part that is read at once.
 const LARGEST_READ: usize = 256 * 1024;
@@ -43,10 +44,13 @@ unsafe extern "C" fn read(_: *mut ffi::PyObject, arguments: *mut ffi::PyObject) 
         let mut buffer = vec![0; room];
         let count = match request.read_body(py, &mut buffer) {
             Ok(count) => count,
-            Err(None) => {
+            Err(Unread::Over) => {
                 return Err(PyValueError::new_err("wsgi.input was read after the request had ended"));
             }
-            Err(Some(error)) => {
+            Err(Unread::Child) => {
+                return Err(PyOSError::new_err("wsgi.input belongs to the process that forked this one"));
+            }
+            Err(Unread::Server(error)) => {
                 let interpreter = Interpreter::get()?;
                 let error = interpreter.body_error.bind(py).call1((error.status(), error.to_string()))?;
                 return Err(PyErr::from_value(error));

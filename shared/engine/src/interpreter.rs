@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyModule};
 use shared::loader::abi::{Bytes, EngineConf, LogTable};
 use shared::log::Level;
 
-use crate::{errors, input, names, process};
+use crate::{errors, input, names, process, request};
 
 const SOURCE: &str = include_str!("python/neat.py");
 
@@ -257,7 +257,13 @@ const VERSION: (u32, u32, u32) = (6, 0, 0);
 
 /// Ends Python on the thread that started it; the GIL is never given back, so that no Python code runs behind the server's
 /// back while the process ends.
+///
+/// In the middle of a request (httpd's prefork MPM ends a child from a signal handler) and in a child of the application nothing is
+/// done: the thread holds the GIL already, and the interpreter is in no state to be ended.
 pub fn stop(patience_ms: u32) {
+    if process::is_forked() || request::current().is_some() {
+        return;
+    }
     let main = MAIN.swap(std::ptr::null_mut(), Ordering::AcqRel);
     if main.is_null() {
         return;

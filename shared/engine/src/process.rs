@@ -1,5 +1,6 @@
 //! Whether this process is a copy that the application made with `fork`.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static FORKED: AtomicBool = AtomicBool::new(false);
@@ -35,10 +36,37 @@ fn take_signals_back() {
     }
 }
 
+thread_local! {
+    /// What the thread blocked before it began to fork.
+    static BLOCKED: Cell<Option<libc::sigset_t>> = const { Cell::new(None) };
+}
+
+/// Holds signals back while the process forks: one that reached the child before it has its handlers off would run the server's.
+unsafe extern "C" fn hold_signals() {
+    shared::ffi::guard::guard("before fork", (), || {
+        // SAFETY: both sets are whole before they are used.
+        BLOCKED.set(unsafe {
+            let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigfillset(&raw mut all);
+            let held = libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) == 0;
+            held.then_some(before)
+        });
+    });
+}
+
+unsafe extern "C" fn let_signals_go() {
+    shared::ffi::guard::guard("after fork", (), || {
+        if let Some(before) = BLOCKED.take() {
+            // SAFETY: the set is the one that was read above.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+        }
+    });
+}
+
 /// Begins to watch for forks.
 pub fn watch_forks() {
-    // SAFETY: `mark` sets a flag and signals, which is allowed in a child of a process with threads.
-    unsafe { libc::pthread_atfork(None, None, Some(mark)) };
+    // SAFETY: the functions change flags and signals only, which is allowed in a child of a process with threads.
+    unsafe { libc::pthread_atfork(Some(hold_signals), Some(let_signals_go), Some(mark)) };
 }
 
 /// Whether the calling process is a child of the server's process. Its copy of an exchange is not its own to use.
@@ -46,11 +74,10 @@ pub fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
-/// Ends a child that came back from the application, as if it were the server's process.
-pub fn leave_child() -> ! {
-    errors_to_descriptor(b"a child process returned into the web server; it should end with os._exit()\n");
-    // SAFETY: ends the process without running anything of the parent's.
-    unsafe { libc::_exit(0) }
+/// Ends a child without running anything that its parent registered.
+pub fn leave(code: i32) -> ! {
+    // SAFETY: ends the process, whatever state it is in.
+    unsafe { libc::_exit(code) }
 }
 
 /// Writes to descriptor 2, which httpd and nginx both let lead to an error log.

@@ -1,11 +1,12 @@
 //! One request in the engine's hands: the server's exchange, and how far its response has come.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::Deref;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use shared::exchange::{Body, BodyError, End, Exchange, SendError};
+use shared::exchange::{BodyError, End, Exchange, SendError};
 use shared::http::head::get;
 use shared::http::key::Key;
 use shared::http::length::Budget;
@@ -13,7 +14,7 @@ use shared::loader::ForeignExchange;
 use shared::log::Level;
 use shared::wsgi::response::OwnedResponseHead;
 
-use crate::application::{self, Mount};
+use crate::opening::{Opening, described};
 use crate::process;
 
 /// How long a send may be and still be made while attached, where the exchange says that it does not wait.
@@ -21,15 +22,29 @@ const INSTANT: usize = 32 * 1024;
 
 /// A request. `start_response`, `write` and `wsgi.input` keep it alive; its exchange goes when the response ends.
 pub struct Request {
-    inner: Mutex<Inner>,
+    is_head: bool,
+    /// Locked for as long as a call to the server waits, so that a thread which is attached to Python only tries. Where both are
+    /// locked, this one is first.
+    exchange: Mutex<Option<ForeignExchange>>,
+    /// Never locked across a call.
+    answer: Mutex<Answer>,
 }
 
-struct Inner {
-    exchange: Option<ForeignExchange>,
-    head: Option<OwnedResponseHead>,
-    head_sent: bool,
-    is_head: bool,
+/// How far the response has come.
+struct Answer {
+    head: Head,
     budget: Budget,
+    /// Whether blocks are sent at all; known when the head has left.
+    has_body: bool,
+}
+
+enum Head {
+    /// `start_response` was not called.
+    Missing,
+    /// It stays here until there is something to send with it.
+    Given(OwnedResponseHead),
+    /// The server has it.
+    Sent,
 }
 
 thread_local! {
@@ -53,80 +68,141 @@ pub enum Refusal {
     NoHead,
     /// The server said so.
     Server(SendError),
+    /// The caller is a child process of the application's, and the response its parent's.
+    Child,
+}
+
+/// Why the body was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The request is over.
+    Over,
+    /// The server said so.
+    Server(BodyError),
+    /// The caller is a child process of the application's, and the body its parent's.
+    Child,
+}
+
+/// The calling thread's request, until this is dropped.
+pub struct Entered {
+    request: Arc<Request>,
+    /// What the thread serves when this one is done: httpd runs a subrequest while the request around it sends.
+    around: Option<Arc<Request>>,
+}
+
+impl Deref for Entered {
+    type Target = Arc<Request>;
+
+    fn deref(&self) -> &Arc<Request> {
+        &self.request
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.around.take());
+        self.request.give_back();
+    }
 }
 
 impl Request {
     /// A request over an exchange, which becomes the calling thread's current one.
-    pub fn enter(exchange: ForeignExchange) -> Arc<Self> {
-        let is_head = get(exchange.head(), Key::RequestMethod) == Some(b"HEAD");
+    pub fn enter(exchange: ForeignExchange) -> Entered {
         let request = Arc::new(Self {
-            inner: Mutex::new(Inner {
-                exchange: Some(exchange),
-                head: None,
-                head_sent: false,
-                is_head,
-                budget: Budget::new(None),
-            }),
+            is_head: get(exchange.head(), Key::RequestMethod) == Some(b"HEAD"),
+            exchange: Mutex::new(Some(exchange)),
+            answer: Mutex::new(Answer { head: Head::Missing, budget: Budget::new(None), has_body: true }),
         });
-        CURRENT.set(Some(Arc::clone(&request)));
-        request
+        let around = CURRENT.replace(Some(Arc::clone(&request)));
+        Entered { request, around }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn exchange(&self) -> MutexGuard<'_, Option<ForeignExchange>> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` on the exchange while attached; `None` when the request is over. Nothing in it may block.
-    pub fn with_exchange<R>(&self, work: impl FnOnce(&ForeignExchange) -> R) -> Option<R> {
-        self.lock().exchange.as_ref().map(work)
+    fn free_exchange(&self) -> Option<MutexGuard<'_, Option<ForeignExchange>>> {
+        match self.exchange.try_lock() {
+            Ok(exchange) => Some(exchange),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is needed to call the application, before anybody else knows the request.
+    pub fn opening(&self, py: Python<'_>) -> Option<Opening> {
+        self.free_exchange()?.as_ref().map(|exchange| Opening::of(py, exchange))
+    }
+
+    /// What is told about the request in the log: method, path and script.
+    pub fn about(&self, py: Python<'_>) -> String {
+        let about = match self.free_exchange() {
+            Some(exchange) => exchange.as_ref().map(described),
+            None => py.detach(|| self.exchange().as_ref().map(described)),
+        };
+        about.unwrap_or_default()
     }
 
     /// Whether the head has been handed to the server.
     pub fn head_sent(&self) -> bool {
-        self.lock().head_sent
+        matches!(self.answer().head, Head::Sent)
     }
 
     /// Whether `start_response` was called.
     pub fn has_head(&self) -> bool {
-        self.lock().head.is_some()
+        !matches!(self.answer().head, Head::Missing)
     }
 
-    /// Takes the head from `start_response`; it stays here until there is something to send with it.
+    /// Takes the head from `start_response`, unless one has left.
     pub fn set_head(&self, head: OwnedResponseHead) {
-        self.lock().head = Some(head);
+        let mut answer = self.answer();
+        if !matches!(answer.head, Head::Sent) {
+            answer.head = Head::Given(head);
+        }
     }
 
-    /// The length that the application declared, if it called `start_response`.
-    pub fn declared_length(&self) -> Option<u64> {
-        self.lock().head.as_ref().and_then(OwnedResponseHead::length)
+    /// How much of the body the declared length leaves room for; `None` where none was declared.
+    pub fn room(&self) -> Option<u64> {
+        let answer = self.answer();
+        match &answer.head {
+            Head::Missing => None,
+            Head::Given(head) => head.length(),
+            Head::Sent => answer.budget.left(),
+        }
     }
 
     /// Says how long the body is, where the application did not.
     pub fn offer_length(&self, length: u64) {
-        let mut inner = self.lock();
-        if let Some(head) = inner.head.as_mut().filter(|head| head.length().is_none() && head.has_body()) {
-            head.set_length(length);
+        if let Head::Given(head) = &mut self.answer().head {
+            if head.length().is_none() && head.has_body() {
+                head.set_length(length);
+            }
         }
     }
 
     /// Reads the body, detached.
-    pub fn read_body(&self, py: Python<'_>, into: &mut [u8]) -> Result<usize, Option<BodyError>> {
-        py.detach(|| self.lock().exchange.as_mut().ok_or(None)?.read_body(into).map_err(Some))
+    pub fn read_body(&self, py: Python<'_>, into: &mut [u8]) -> Result<usize, Unread> {
+        if process::is_forked() {
+            return Err(Unread::Child);
+        }
+        py.detach(|| self.exchange().as_mut().ok_or(Unread::Over)?.read_body(into).map_err(Unread::Server))
     }
 
     /// Sends the head, if it has not left yet, and a block. With `flush` the block is on its way when this returns.
     pub fn send(&self, py: Python<'_>, block: &[u8], flush: bool) -> Result<Sent, Refusal> {
-        self.with_room(py, block.len(), |inner| inner.send(block, flush))
+        self.with_room(py, block.len(), |exchange| self.pass_block(exchange, block, flush))
     }
 
     /// Sends the head and the whole body, and ends the exchange.
     pub fn send_all(&self, py: Python<'_>, block: &[u8]) -> Result<Sent, Refusal> {
-        self.with_room(py, block.len(), |inner| {
-            let sent = inner.send(block, false);
-            if sent.is_ok() {
-                inner.complete();
-            }
-            sent
+        self.with_room(py, block.len(), |exchange| {
+            let sent = self.pass_block(exchange, block, false)?;
+            self.pass_end(exchange);
+            Ok(sent)
         })
     }
 
@@ -134,30 +210,38 @@ impl Request {
     pub fn send_file(
         &self,
         py: Python<'_>,
-        file: std::os::fd::BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
         offset: u64,
         length: u64,
     ) -> Result<Sent, Refusal> {
-        py.detach(|| self.lock().send_file(file, offset, length))
+        if process::is_forked() {
+            return Err(Refusal::Child);
+        }
+        py.detach(|| self.pass_file(&mut self.exchange(), file, offset, length))
     }
 
     /// Sends the head, where no block came that would have taken it along.
     pub fn send_head(&self, py: Python<'_>) -> Result<(), Refusal> {
-        self.with_room(py, 0, Inner::send_head)
+        self.with_room(py, 0, |exchange| self.pass_head(exchange))
     }
 
     /// Ends a response whose blocks have all been sent: complete, or cut where it is shorter than declared.
-    pub fn complete(&self, py: Python<'_>) {
-        self.finish(py, Inner::complete);
+    pub fn complete(&self, py: Python<'_>) -> Result<(), Refusal> {
+        self.with_room(py, 0, |exchange| {
+            self.pass_end(exchange);
+            Ok(())
+        })
     }
 
     /// Ends a response that failed: with a status of the server's own, or cut when the head has left.
-    pub fn fail(&self, py: Python<'_>, status: u16) {
-        self.finish(py, |inner| inner.end(if inner.head_sent { End::Cut } else { End::Status(status) }));
-    }
-
-    fn finish(&self, py: Python<'_>, end: impl FnOnce(&mut Inner) + Send) {
-        py.detach(|| end(&mut self.lock()));
+    pub fn fail(&self, py: Python<'_>, status: u16) -> Result<(), Refusal> {
+        self.with_room(py, 0, |exchange| {
+            let end = if self.head_sent() { End::Cut } else { End::Status(status) };
+            if let Some(mut exchange) = exchange.take() {
+                exchange.end(end);
+            }
+            Ok(())
+        })
     }
 
     /// Runs `work` attached where it does not wait, and detached otherwise. Another thread may hold the lock while it waits, so
@@ -166,68 +250,65 @@ impl Request {
         &self,
         py: Python<'_>,
         bytes: usize,
-        work: impl FnOnce(&mut Inner) -> R + Send,
-    ) -> R {
+        work: impl FnOnce(&mut Option<ForeignExchange>) -> Result<R, Refusal> + Send,
+    ) -> Result<R, Refusal> {
+        if process::is_forked() {
+            return Err(Refusal::Child);
+        }
         if bytes <= INSTANT {
-            if let Ok(mut inner) = self.inner.try_lock() {
-                if inner.exchange.as_ref().is_none_or(|exchange| exchange.send_is_instant(bytes)) {
-                    return work(&mut inner);
+            if let Some(mut exchange) = self.free_exchange() {
+                if exchange.as_ref().is_none_or(|exchange| exchange.send_is_instant(bytes)) {
+                    return work(&mut exchange);
                 }
             }
         }
-        py.detach(|| work(&mut self.lock()))
+        py.detach(|| work(&mut self.exchange()))
     }
 
     /// Writes to the server's error log with the request's context; `false` when the request is over.
     pub fn log(&self, level: Level, message: &[u8]) -> bool {
-        match self.inner.try_lock() {
-            Ok(inner) => inner.exchange.as_ref().map(|exchange| exchange.log(level, message)).is_some(),
-            Err(_) => false,
+        let exchange = self.free_exchange();
+        let exchange = exchange.as_ref().and_then(|exchange| exchange.as_ref());
+        exchange.map(|exchange| exchange.log(level, message)).is_some()
+    }
+
+    /// Ends the request for whoever still holds on to it.
+    fn give_back(&self) {
+        if process::is_forked() {
+            // The child's copy: the parent ends the real one.
+            std::mem::forget(self.free_exchange().and_then(|mut exchange| exchange.take()));
+        } else {
+            drop(self.exchange().take());
         }
     }
 
-    /// Ends the request for the calling thread, and for whoever still holds on to it.
-    pub fn leave(&self) {
-        CURRENT.set(None);
-        if let Some(exchange) = self.lock().exchange.take() {
-            if process::is_forked() {
-                // The child's copy: the parent ends the real one.
-                std::mem::forget(exchange);
+    fn pass_head(&self, exchange: &mut Option<ForeignExchange>) -> Result<(), Refusal> {
+        let mut answer = self.answer();
+        let head = match std::mem::replace(&mut answer.head, Head::Sent) {
+            Head::Sent => return Ok(()),
+            Head::Missing => {
+                answer.head = Head::Missing;
+                return Err(Refusal::NoHead);
             }
-        }
-    }
-}
-
-/// The request that the calling thread serves.
-pub fn current() -> Option<Arc<Request>> {
-    CURRENT.with_borrow(Clone::clone)
-}
-
-impl Inner {
-    fn send_head(&mut self) -> Result<(), Refusal> {
-        if self.head_sent {
-            return Ok(());
-        }
-        let head = self.head.as_ref().ok_or(Refusal::NoHead)?;
-        let exchange = self.exchange.as_mut().ok_or(Refusal::Server(SendError::Stopping))?;
-        self.head_sent = true;
+            Head::Given(head) => head,
+        };
         let view = head.view();
-        self.budget = Budget::new(if head.has_body() && !self.is_head { view.length } else { None });
-        exchange.send_head(view).map_err(Refusal::Server)
+        answer.has_body = head.has_body() && !self.is_head;
+        answer.budget = Budget::new(if answer.has_body { view.length } else { None });
+        drop(answer);
+        open(exchange)?.send_head(view).map_err(Refusal::Server)
     }
 
-    fn has_body(&self) -> bool {
-        !self.is_head && self.head.as_ref().is_none_or(OwnedResponseHead::has_body)
-    }
-
-    fn send(&mut self, block: &[u8], flush: bool) -> Result<Sent, Refusal> {
-        self.send_head()?;
-        if !self.has_body() {
-            return Ok(Sent::NoBody);
-        }
-        let admitted = usize::try_from(self.budget.admit(block.len() as u64)).unwrap_or(usize::MAX);
-        let block = block.get(..admitted).unwrap_or(block);
-        let exchange = self.exchange.as_mut().ok_or(Refusal::Server(SendError::Stopping))?;
+    fn pass_block(
+        &self,
+        exchange: &mut Option<ForeignExchange>,
+        block: &[u8],
+        flush: bool,
+    ) -> Result<Sent, Refusal> {
+        self.pass_head(exchange)?;
+        let Some(admitted) = self.admit(block.len() as u64) else { return Ok(Sent::NoBody) };
+        let block = block.get(..usize::try_from(admitted).unwrap_or(usize::MAX)).unwrap_or(block);
+        let exchange = open(exchange)?;
         if !block.is_empty() {
             exchange.send(block).map_err(Refusal::Server)?;
         }
@@ -237,98 +318,52 @@ impl Inner {
         Ok(Sent::Taken)
     }
 
-    fn send_file(
-        &mut self,
-        file: std::os::fd::BorrowedFd<'_>,
+    fn pass_file(
+        &self,
+        exchange: &mut Option<ForeignExchange>,
+        file: BorrowedFd<'_>,
         offset: u64,
         length: u64,
     ) -> Result<Sent, Refusal> {
-        self.send_head()?;
-        if !self.has_body() {
-            return Ok(Sent::NoBody);
+        self.pass_head(exchange)?;
+        let Some(admitted) = self.admit(length) else { return Ok(Sent::NoBody) };
+        if admitted > 0 {
+            open(exchange)?.send_file(file, offset, admitted).map_err(Refusal::Server)?;
         }
-        let admitted = self.budget.admit(length);
-        let exchange = self.exchange.as_mut().ok_or(Refusal::Server(SendError::Stopping))?;
-        exchange.send_file(file, offset, admitted).map_err(Refusal::Server)?;
         Ok(Sent::Taken)
     }
 
-    fn complete(&mut self) {
-        let (missing, dropped) = (self.budget.missing(), self.budget.dropped());
-        if let Some(exchange) = &self.exchange {
-            if dropped > 0 {
-                let text = format!(
-                    "the application sent {dropped} bytes more than its Content-Length; they were dropped"
-                );
-                exchange.log(Level::Warning, text.as_bytes());
-            }
-            if missing > 0 {
-                let text = format!(
-                    "the application sent {missing} bytes less than its Content-Length; the connection is cut"
-                );
-                exchange.log(Level::Error, text.as_bytes());
-            }
-        }
-        self.end(if missing > 0 { End::Cut } else { End::Complete });
+    /// How many of the next `length` bytes may be sent; `None` where the response has no body.
+    fn admit(&self, length: u64) -> Option<u64> {
+        let mut answer = self.answer();
+        answer.has_body.then(|| answer.budget.admit(length))
     }
 
-    fn end(&mut self, end: End) {
-        if let Some(mut exchange) = self.exchange.take() {
-            exchange.end(end);
+    fn pass_end(&self, exchange: &mut Option<ForeignExchange>) {
+        let Some(mut exchange) = exchange.take() else { return };
+        let budget = self.answer().budget;
+        let (missing, dropped) = (budget.missing(), budget.dropped());
+        if dropped > 0 {
+            let text = format!(
+                "the application sent {dropped} bytes more than its Content-Length; they were dropped"
+            );
+            exchange.log(Level::Warning, text.as_bytes());
         }
+        if missing > 0 {
+            let text = format!(
+                "the application sent {missing} bytes less than its Content-Length; the connection is cut"
+            );
+            exchange.log(Level::Error, text.as_bytes());
+        }
+        exchange.end(if missing > 0 { End::Cut } else { End::Complete });
     }
 }
 
-/// What is told about a request in the log: method, path and script.
-pub fn described(exchange: &ForeignExchange) -> String {
-    let head = |key| get(exchange.head(), key).or_else(|| get(exchange.mount(), key));
-    let text = |key| head(key).map(|value| String::from_utf8_lossy(value).into_owned());
-    format!(
-        "{} {} ({})",
-        text(Key::RequestMethod).unwrap_or_default(),
-        text(Key::RequestUri).or_else(|| text(Key::PathInfo)).unwrap_or_default(),
-        target_of(exchange.head(), exchange.mount()),
-    )
+/// The request that the calling thread serves.
+pub fn current() -> Option<Arc<Request>> {
+    CURRENT.with_borrow(Clone::clone)
 }
 
-/// The script or the module that packed entries name.
-pub fn target_of(head: &[u8], mount: &[u8]) -> String {
-    let find = |key| get(head, key).or_else(|| get(mount, key));
-    let target = find(Key::TargetScript).or_else(|| find(Key::TargetModule)).unwrap_or_default();
-    String::from_utf8_lossy(target).into_owned()
-}
-
-/// Whether the request has a body, and the body if it is here already.
-pub enum Input {
-    /// None.
-    Empty,
-    /// All of it.
-    Memory(Py<PyBytes>),
-    /// To be read.
-    Stream,
-}
-
-/// What is needed of an exchange to call the application.
-pub struct Opening {
-    /// The mount, where it is known already, and otherwise its packed entries.
-    pub mount: Result<Arc<Mount>, Vec<u8>>,
-    /// The request's packed entries.
-    pub head: Vec<u8>,
-    /// Its body.
-    pub input: Input,
-}
-
-impl Opening {
-    /// Takes everything in one go, so that no Python code runs while the exchange is locked.
-    pub fn of(py: Python<'_>, exchange: &ForeignExchange) -> Self {
-        Self {
-            mount: application::known(exchange.mount()).ok_or_else(|| exchange.mount().to_vec()),
-            head: exchange.head().to_vec(),
-            input: match exchange.body() {
-                Body::Empty => Input::Empty,
-                Body::Memory(body) => Input::Memory(PyBytes::new(py, body).unbind()),
-                Body::Stream => Input::Stream,
-            },
-        }
-    }
+fn open(exchange: &mut Option<ForeignExchange>) -> Result<&mut ForeignExchange, Refusal> {
+    exchange.as_mut().ok_or(Refusal::Server(SendError::Stopping))
 }

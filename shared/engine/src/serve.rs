@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAssertionError, PyAttributeError, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyAttributeError, PySystemExit, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -11,9 +11,9 @@ use shared::loader::ForeignExchange;
 use shared::log::Level;
 
 use crate::interpreter::Interpreter;
-use crate::request::{self, Opening, Refusal, Request, Sent};
+use crate::request::{Refusal, Request, Sent};
 use crate::start_response::{START_RESPONSE, type_name};
-use crate::{application, capsule, environ, errors, file_wrapper, input, process, traceback};
+use crate::{application, capsule, environ, errors, file_wrapper, input, opening, process, traceback};
 
 /// Why a response ends before its time.
 enum Fault {
@@ -29,13 +29,14 @@ impl From<PyErr> for Fault {
     }
 }
 
-impl Fault {
-    fn of(refusal: Refusal) -> Self {
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NoHead => Self::Python(PyAssertionError::new_err(
                 "the application gave a body before it had called start_response()",
             )),
             Refusal::Server(error) => Self::Gone(error),
+            Refusal::Child => Self::Gone(SendError::Stopping),
         }
     }
 }
@@ -45,42 +46,76 @@ pub fn serve(py: Python<'_>, exchange: ForeignExchange) {
     let request = Request::enter(exchange);
     let outcome = run(py, &request);
     if process::is_forked() {
-        process::leave_child();
+        leave_child(py, outcome.err());
     }
     errors::flush();
-    match outcome {
-        Ok(()) => request.complete(py),
-        Err(fault) => fail(py, &request, &fault),
+    if let Err(fault) = outcome.and_then(|()| request.complete(py).map_err(Fault::from)) {
+        fail(py, &request, &fault);
     }
-    request.leave();
 }
 
 /// Ends a request that failed.
 fn fail(py: Python<'_>, request: &Request, fault: &Fault) {
-    let about = request.with_exchange(request::described).unwrap_or_default();
-    match fault {
+    let about = request.about(py);
+    let status = match fault {
         Fault::Gone(error) => {
             errors::tell(Level::Info, format!("{about}: {error}").as_bytes());
-            request.fail(py, 500);
+            500
         }
-        Fault::Python(error) => match body_status(py, error) {
+        Fault::Python(error) => match server_status(py, error) {
             Some(status) => {
                 errors::tell(Level::Info, format!("{about}: {}", error.value(py)).as_bytes());
-                request.fail(py, status);
+                status
             }
             None => {
                 traceback::tell(py, &format!("{about}: the application failed"), error);
-                request.fail(py, 500);
+                500
             }
         },
-    }
+    };
+    // A server that refuses this too has ended the request by itself.
+    let _ = request.fail(py, status);
 }
 
-/// The status to answer when what failed is the request's body, and not the application.
-fn body_status(py: Python<'_>, error: &PyErr) -> Option<u16> {
+/// The status to answer when what the application let go is an error of ours about the request's body or its client, and not a
+/// fault of the application.
+fn server_status(py: Python<'_>, error: &PyErr) -> Option<u16> {
     let value = error.value(py);
     let ours = value.get_type().getattr("__module__").ok()?.eq("_neat").ok()?;
     if ours { value.getattr("status").ok()?.extract().ok() } else { None }
+}
+
+/// Ends a child process of the application's that came back from it, as the interpreter ends a process: with the code of its
+/// `SystemExit`, or with 1 after an exception.
+fn leave_child(py: Python<'_>, fault: Option<Fault>) -> ! {
+    let code = match fault {
+        Some(Fault::Python(error)) if error.is_instance_of::<PySystemExit>(py) => exit_code(py, &error),
+        Some(Fault::Python(error)) => {
+            traceback::tell(py, "a child process of the application failed", &error);
+            1
+        }
+        Some(Fault::Gone(_)) | None => {
+            errors::tell(
+                Level::Error,
+                b"a child process returned into the web server; it should end with os._exit()",
+            );
+            0
+        }
+    };
+    errors::flush();
+    process::leave(code)
+}
+
+fn exit_code(py: Python<'_>, exit: &PyErr) -> i32 {
+    let code = exit.value(py).getattr(pyo3::intern!(py, "code")).ok().filter(|code| !code.is_none());
+    match code.map(|code| code.extract::<i32>().map_err(|_| code.to_string())) {
+        None => 0,
+        Some(Ok(code)) => code,
+        Some(Err(text)) => {
+            errors::tell(Level::Error, text.as_bytes());
+            1
+        }
+    }
 }
 
 fn run(py: Python<'_>, request: &Arc<Request>) -> Result<(), Fault> {
@@ -90,13 +125,11 @@ fn run(py: Python<'_>, request: &Arc<Request>) -> Result<(), Fault> {
         return Ok(());
     }
     let sent = send(py, interpreter, request, &result);
-    let closed = close(py, &result);
-    sent?;
-    if let Err(error) = closed {
-        let about = request.with_exchange(request::described).unwrap_or_default();
+    if let Err(error) = close(py, &result) {
+        let about = request.about(py);
         traceback::tell(py, &format!("{about}: the close() of the response failed"), &error);
     }
-    Ok(())
+    sent
 }
 
 /// Calls the application.
@@ -105,9 +138,7 @@ fn call<'py>(
     interpreter: &Interpreter,
     request: &Arc<Request>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let opening = request
-        .with_exchange(|exchange| Opening::of(py, exchange))
-        .ok_or_else(|| PyAssertionError::new_err("the request is over"))?;
+    let opening = request.opening(py).ok_or_else(|| PyAssertionError::new_err("the request is over"))?;
     let mount = match opening.mount {
         Ok(mount) => mount,
         Err(packed) => application::mount_of(py, &packed)?,
@@ -127,15 +158,17 @@ fn send(
     result: &Bound<'_, PyAny>,
 ) -> Result<(), Fault> {
     if let Some(range) = file_wrapper::range_of(interpreter, result)? {
-        let length = request.declared_length().map_or(range.length, |declared| declared.min(range.length));
         request.offer_length(range.length);
-        return request.send_file(py, range.file(), range.offset, length).map(drop).map_err(Fault::of);
+        let length = request.room().map_or(range.length, |room| room.min(range.length));
+        request.send_file(py, range.file(), range.offset, length)?;
+        return Ok(());
     }
     if let Some(only) = only_block(result) {
         let block = block_of(&only)?;
         request.offer_length(block.len() as u64);
         errors::flush();
-        return request.send_all(py, block).map(drop).map_err(Fault::of);
+        request.send_all(py, block)?;
+        return Ok(());
     }
     if result.is_none() {
         let message = "the application returned None; it has to return an iterable of bytes";
@@ -144,14 +177,14 @@ fn send(
     for item in result.try_iter()? {
         let item = item?;
         let block = block_of(&item)?;
-        if !block.is_empty() && request.send(py, block, true).map_err(Fault::of)? == Sent::NoBody {
+        if !block.is_empty() && request.send(py, block, true)? == Sent::NoBody {
             return Ok(());
         }
     }
     if is_empty_sequence(result) {
         request.offer_length(0);
     }
-    request.send_head(py).map_err(Fault::of)
+    Ok(request.send_head(py)?)
 }
 
 /// The one block of a list or tuple that has one: its length is the response's (PEP 3333, "Handling the Content-Length Header").
@@ -196,7 +229,7 @@ pub fn preload(py: Python<'_>, packed: &[u8]) -> bool {
     match application::mount_of(py, packed).and_then(|mount| mount.application(py)) {
         Ok(_) => true,
         Err(error) => {
-            let target = request::target_of(packed, packed);
+            let target = opening::target_of(packed, packed);
             let about = format!(
                 "the application {target} could not be loaded at the start; its first request tries again"
             );

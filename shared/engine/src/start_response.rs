@@ -147,10 +147,15 @@ unsafe extern "C" fn write(owner: *mut ffi::PyObject, arguments: *mut ffi::PyObj
         match request.send(py, block.as_bytes(), true) {
             Ok(_) => Ok(py.None().into_ptr()),
             Err(Refusal::NoHead) => Err(PyAssertionError::new_err("write() before start_response()")),
-            Err(Refusal::Server(error)) => {
-                let kind = Interpreter::get()?.send_failed.bind(py);
-                Err(PyErr::from_value(kind.call1((error.to_string(),))?))
+            Err(Refusal::Server(error)) => send_failed(py, &error.to_string()),
+            Err(Refusal::Child) => {
+                send_failed(py, "the response belongs to the process that forked this one")
             }
         }
     })
+}
+
+fn send_failed<R>(py: Python<'_>, why: &str) -> PyResult<R> {
+    let kind = Interpreter::get()?.send_failed.bind(py);
+    Err(PyErr::from_value(kind.call1((why,))?))
 }

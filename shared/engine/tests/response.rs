@@ -180,6 +180,20 @@ fn close_is_called_once_in_every_course_of_events() {
 }
 
 #[test]
+fn what_close_raises_is_told_beside_what_the_iteration_raised() {
+    let path = app(
+        "both",
+        "class Body:\n    def __iter__(self):\n        yield b'a'\n        raise ValueError('first')\n    \
+         def close(self):\n        raise OSError('second')\nstart_response('200 OK', HEADERS)\nreturn Body()",
+    );
+    let acts = Call::new(&path).run();
+    let told = logged(&acts, Level::Error);
+    assert!(told.iter().any(|line| line.ends_with("ValueError: first")), "{told:?}");
+    assert!(told.iter().any(|line| line.ends_with("OSError: second")), "{told:?}");
+    assert_eq!(acts.last(), Some(&Act::End(End::Cut)));
+}
+
+#[test]
 fn a_wrapped_file_goes_to_the_server_from_its_position() {
     let file = script("data.bin", "0123456789");
     let body = format!(

@@ -124,6 +124,8 @@ def body_error(status, text):
 class SendFailed(ConnectionAbortedError):
     """The client or the server is gone in the middle of write()."""
 
+    status = 500
+
 
 class ServerLog(logging.Handler):
     """Records keep their level in the server's log."""

@@ -95,7 +95,12 @@ pub struct Call {
     refuse_after: usize,
     instant: bool,
     panic: bool,
+    while_reading: Option<Hook>,
+    while_sending: Option<Hook>,
 }
+
+/// What happens inside of a call to the server.
+type Hook = Box<dyn FnMut() + Send>;
 
 #[allow(dead_code, reason = "each test binary uses its own part of the rig")]
 impl Call {
@@ -119,7 +124,17 @@ impl Call {
         head.set(Key::ServerName, b"localhost");
         head.set(Key::ServerPort, b"80");
         head.set(Key::ServerProtocol, b"HTTP/1.1");
-        Self { mount, head, body: None, memory: None, refuse_after: usize::MAX, instant: true, panic: false }
+        Self {
+            mount,
+            head,
+            body: None,
+            memory: None,
+            refuse_after: usize::MAX,
+            instant: true,
+            panic: false,
+            while_reading: None,
+            while_sending: None,
+        }
     }
 
     pub fn method(mut self, method: &str) -> Self {
@@ -171,6 +186,18 @@ impl Call {
         self
     }
 
+    /// Each read of the body does this before it returns.
+    pub fn while_reading(mut self, hook: impl FnMut() + Send + 'static) -> Self {
+        self.while_reading = Some(Box::new(hook));
+        self
+    }
+
+    /// Each send does this before it returns.
+    pub fn while_sending(mut self, hook: impl FnMut() + Send + 'static) -> Self {
+        self.while_sending = Some(Box::new(hook));
+        self
+    }
+
     pub fn run(self) -> Vec<Act> {
         let (exchange, acted) = self.exchange();
         engine().call(exchange);
@@ -192,6 +219,8 @@ impl Call {
             left: self.refuse_after,
             instant: self.instant,
             panic: self.panic,
+            while_reading: self.while_reading,
+            while_sending: self.while_sending,
             acts,
         };
         (exchange, acted)
@@ -208,6 +237,8 @@ pub struct Recorded {
     left: usize,
     instant: bool,
     panic: bool,
+    while_reading: Option<Hook>,
+    while_sending: Option<Hook>,
     acts: Sender<Act>,
 }
 
@@ -246,6 +277,9 @@ impl Exchange for Recorded {
 
     fn read_body(&mut self, into: &mut [u8]) -> Result<usize, BodyError> {
         self.act(Act::Read);
+        if let Some(hook) = &mut self.while_reading {
+            hook();
+        }
         let Some(part) = self.parts.as_mut().and_then(Vec::pop) else { return Ok(0) };
         let part = part?;
         let count = part.len().min(into.len());
@@ -265,6 +299,9 @@ impl Exchange for Recorded {
     fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
         self.count()?;
         self.act(Act::Send(data.to_vec()));
+        if let Some(hook) = &mut self.while_sending {
+            hook();
+        }
         Ok(())
     }
 
