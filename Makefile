@@ -23,7 +23,7 @@ test: ## install what is missing and run everything
 
 soak: build ## the long tests: 200 reloads and 20,000 requests with flat memory
 	@scripts/test-environments
-	@tests/.venv/bin/python -m pytest tests -m soak
+	@NEAT_SOAK=1 tests/.venv/bin/python -m pytest tests/life
 
 test-matrix: build ## a current nginx, and every Python that is found
 	@scripts/test-environments
