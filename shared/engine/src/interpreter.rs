@@ -91,6 +91,8 @@ pub fn start(conf: &Conf<'_>) -> Result<(), String> {
             format!("{error}\n{traceback}")
         })
     });
+    // Python was told that SIGINT is not its own, and put the default action there.
+    handlers.restore();
     // SAFETY: this thread is attached since `initialise`; its state is kept for `stop`.
     MAIN.store(unsafe { ffi::PyEval_SaveThread() }, Ordering::Release);
     prepared
@@ -191,10 +193,10 @@ impl Handlers {
         Self((1..32).filter_map(read).collect())
     }
 
-    fn restore(self) {
-        for (number, action) in self.0 {
+    fn restore(&self) {
+        for (number, action) in &self.0 {
             // SAFETY: puts back what was read from the kernel; SIGKILL and SIGSTOP refuse, which changes nothing.
-            unsafe { libc::sigaction(number, &raw const action, std::ptr::null_mut()) };
+            unsafe { libc::sigaction(*number, action, std::ptr::null_mut()) };
         }
     }
 }

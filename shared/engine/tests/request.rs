@@ -152,6 +152,16 @@ fn what_is_printed_belongs_to_its_request() {
 }
 
 #[test]
+fn bytes_reach_the_log_too() {
+    let path = evaluate(
+        "buffer",
+        "sys.stdout.buffer.write(b'raw \\xe2\\x82\\xac\\n')\nsys.stdout.reconfigure(encoding='utf-8')",
+        "1",
+    );
+    assert_eq!(lines(&Call::new(&path).run()), [(Level::Error, "raw €".to_owned())]);
+}
+
+#[test]
 fn a_record_keeps_its_level() {
     let path = evaluate("records", "logging.getLogger('shop').warning('low %s', 'stock')", "1");
     assert_eq!(lines(&Call::new(&path).run()), [(Level::Warning, "low stock".to_owned())]);
@@ -186,6 +196,20 @@ fn a_child_that_comes_back_answers_nothing() {
     let acts = Call::new(&path).run();
     assert_eq!(acts.iter().filter(|act| matches!(act, Act::End(_))).count(), 1);
     assert_eq!(answer(&acts), "0");
+}
+
+/// Where Python holds SIGINT for its own, asyncio.run() takes it on the main thread (httpd's prefork MPM serves there).
+#[test]
+fn python_knows_that_it_has_no_signals() {
+    let path = evaluate("sigint", "", "signal.getsignal(signal.SIGINT) is signal.SIG_DFL");
+    assert_eq!(answer(&Call::new(&path).run()), "True");
+}
+
+/// Directories stand in front in the order of the directive, each with what its .pth files add (site.addsitedir).
+#[test]
+fn directories_stand_in_front_of_sys_path_in_their_order() {
+    let path = evaluate("path", "", "[os.path.basename(entry) for entry in sys.path[:3]]");
+    assert_eq!(answer(&Call::new(&path).run()), "['first', 'beside', 'second']");
 }
 
 #[test]

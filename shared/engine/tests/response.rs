@@ -90,6 +90,7 @@ fn an_exception_before_the_head_is_500_and_one_traceback_with_the_requests_conte
     assert!(lines[0].starts_with("GET /shop/a?b (") && lines[0].contains("raises.wsgi"), "{lines:?}");
     assert!(lines[0].contains("Traceback (most recent call last)"), "{lines:?}");
     assert!(lines[0].ends_with("ValueError: broken"), "{lines:?}");
+    assert!(!lines[0].contains("<neat>"), "{lines:?}");
     assert_eq!(acts[1], Act::End(End::Status(500)));
 }
 
@@ -213,6 +214,51 @@ fn a_wrapped_file_goes_to_the_server_from_its_position() {
 }
 
 #[test]
+fn only_what_reads_the_file_as_it_stands_is_sent_by_the_server() {
+    let wrapped = |name: &str, open: &str| {
+        let body = format!(
+            "import gzip, tempfile\nf = {open}\nf.write(b'0123456789')\nf.seek(4)\nstart_response('200 OK', HEADERS)\n\
+             return environ['wsgi.file_wrapper'](f)"
+        );
+        Call::new(&app(name, &body)).run()
+    };
+    let file = Act::File(b"456789".to_vec());
+    assert!(wrapped("named", "tempfile.NamedTemporaryFile()").contains(&file));
+    assert!(wrapped("unnamed", "tempfile.TemporaryFile()").contains(&file));
+    assert!(wrapped("raw", "tempfile.TemporaryFile(buffering=0)").contains(&file));
+    // Other bytes than the file's, though it has a descriptor and a position.
+    let other =
+        "type('Other', (io.FileIO,), {'read': lambda self, size: io.FileIO.read(self, size).lower()})";
+    let acts = wrapped("other", &format!("{other}(tempfile.mkstemp()[0], 'r+')"));
+    assert!(acts.contains(&send(b"456789")), "{acts:?}");
+    let zipped = script("zipped.gz", "");
+    let body = format!(
+        "import gzip\nwith gzip.open({zipped:?}, 'wb') as f:\n    f.write(b'abc')\nstart_response('200 OK', HEADERS)\n\
+         return environ['wsgi.file_wrapper'](gzip.open({zipped:?}))"
+    );
+    let acts = Call::new(&app("gzip", &body)).run();
+    assert!(acts.contains(&send(b"abc")), "{acts:?}");
+}
+
+#[test]
+fn a_wrapped_file_keeps_to_a_declared_length_and_an_empty_one_is_no_block() {
+    let wrapped = |name: &str, length: &str, text: &str| {
+        let file = script(&format!("{name}.bin"), text);
+        let body = format!(
+            "start_response('200 OK', HEADERS{length})\nreturn environ['wsgi.file_wrapper'](open({file:?}, 'rb'))"
+        );
+        Call::new(&app(name, &body)).run()
+    };
+    assert_eq!(
+        wrapped("part", " + [('Content-Length', '3')]", "abcde"),
+        [head(200, Some(3)), Act::File(b"abc".to_vec()), Act::End(End::Complete)]
+    );
+    let acts = wrapped("short", " + [('Content-Length', '9')]", "abcde");
+    assert_eq!(acts.last(), Some(&Act::End(End::Cut)));
+    assert_eq!(wrapped("nothing", "", ""), [head(200, Some(0)), Act::End(End::Complete)]);
+}
+
+#[test]
 fn a_fault_of_the_servers_half_costs_one_request() {
     let path = app("fault", HELLO);
     let acts = Call::new(&path).panicking().run();
@@ -238,7 +284,9 @@ fn a_script_is_loaded_anew_when_it_changes_and_kept_while_it_is_broken() {
 fn what_cannot_be_loaded_says_why() {
     let broken = script("broken.wsgi", "import nothing_like_this\n");
     let acts = Call::new(&broken).run();
-    assert!(logged(&acts, Level::Error)[0].contains("No module named 'nothing_like_this'"), "{acts:?}");
+    let told = logged(&acts, Level::Error);
+    assert!(told[0].contains("No module named 'nothing_like_this'"), "{told:?}");
+    assert!(!told[0].contains("<neat>"), "{told:?}");
     let acts = Call::with_callable(&app("missing", HELLO), "app").run();
     assert!(logged(&acts, Level::Error)[0].contains("has no 'app'"), "{acts:?}");
     let leaves = script("leaves.wsgi", "import sys\nsys.exit(1)\n");

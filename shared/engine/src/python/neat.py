@@ -26,6 +26,13 @@ class ErrorLog(io.TextIOBase):
     mode = "w"
     name = "<server's error log>"
 
+    @property
+    def buffer(self):
+        return _BYTES_LOG
+
+    def reconfigure(self, **_):
+        """There is nothing to choose: what is written is text, and the log takes lines."""
+
     def write(self, text):
         if not isinstance(text, str):
             raise TypeError(f"write() takes a str, not {type(text).__name__}")
@@ -44,6 +51,27 @@ class ErrorLog(io.TextIOBase):
 
     def close(self):
         """The log outlives whoever writes to it."""
+
+
+class BytesLog(io.RawIOBase):
+    """sys.stderr.buffer, for what writes bytes."""
+
+    def write(self, data):
+        data = bytes(data)
+        _write(data)
+        return len(data)
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return 2
+
+    def close(self):
+        """As for the text above it."""
+
+
+_BYTES_LOG = BytesLog()
 
 
 class RawInput(io.RawIOBase):
@@ -85,21 +113,22 @@ class FileWrapper:
 
 
 def file_of(wrapper):
-    """The descriptor of a regular file and the position to send it from; None where it has to be read."""
-    filelike = wrapper.filelike
-    try:
-        descriptor = filelike.fileno()
-        position = filelike.tell()
-    except (AttributeError, OSError, ValueError):
+    """The descriptor of a file and the position to send it from; None where it has to be read.
+
+    Only where read() gives the file's bytes as they stand: a gzip.GzipFile has a descriptor too. Who reads in the end is what
+    counts, so that the wrappers of tempfile and of Django are seen through.
+    """
+    read = getattr(wrapper.filelike, "read", None)
+    file = getattr(getattr(read, "__wrapped__", read), "__self__", None)
+    if getattr(type(file), "read", None) not in _READS:
         return None
-    if isinstance(descriptor, int) and isinstance(position, int) and isinstance(filelike, _BINARY_FILES):
-        return descriptor, position
-    return None
+    try:
+        return file.fileno(), file.tell()
+    except (OSError, ValueError):
+        return None
 
 
-# What reads bytes as they stand in the file. A wrapper of another kind may have a descriptor and give other bytes than the file
-# has, as gzip.GzipFile does.
-_BINARY_FILES = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+_READS = (io.FileIO.read, io.BufferedReader.read, io.BufferedRandom.read)
 
 
 class BodyDisconnected(ConnectionResetError):
@@ -180,32 +209,40 @@ def find_callable(module, name):
     return found
 
 
+_HERE = sys._getframe().f_code.co_filename
+
+
 def format_error(error, trace):
-    return "".join(traceback.format_exception(type(error), error, trace))
+    # The frames of this file above the application's say nothing about it.
+    first = trace
+    while first is not None and first.tb_frame.f_code.co_filename == _HERE:
+        first = first.tb_next
+    return "".join(traceback.format_exception(type(error), error, first or trace))
 
 
 def _put_in_front(directories):
-    known = list(sys.path)
-    for directory in directories:
+    front = []
+    for directory in map(os.path.abspath, directories):
+        known = set(sys.path)
         site.addsitedir(directory)
-    new = [entry for entry in sys.path if entry not in known]
-    wanted = [entry for entry in directories if entry not in new]
-    front = wanted + new
+        front.append(directory)
+        front.extend(entry for entry in sys.path if entry not in known)
+    front = list(dict.fromkeys(front))
     sys.path[:] = front + [entry for entry in sys.path if entry not in front]
 
 
 def _restrict_signals():
     original = signal.signal
     server = os.getpid()
+    # Python took SIGINT when it started, and the engine gives it back to the server. Python has to know, or asyncio.run() takes it.
+    original(signal.SIGINT, signal.SIG_DFL)
 
     def restricted(number, handler):
         if os.getpid() != server:
             return original(number, handler)
-        logging.getLogger("neat").warning(
-            "signal.signal(%s) was ignored: the signals of this process belong to the web server\n%s",
-            number,
-            "".join(traceback.format_stack(sys._getframe(1))).rstrip(),
-        )
+        stack = "".join(traceback.format_stack(sys._getframe(1))).rstrip()
+        text = f"signal.signal({number!r}) was ignored: the signals of this process belong to the web server\n{stack}"
+        _log(4, text.encode("utf-8", "backslashreplace"))
         return signal.getsignal(number)
 
     restricted.__name__ = restricted.__qualname__ = "signal"
@@ -241,8 +278,8 @@ def configure(directories):
     sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = log
     logging.lastResort = ServerLog(logging.WARNING)
     _put_in_front(directories)
-    _restrict_signals()
     _let_children_have_signals()
+    _restrict_signals()
     return log
 
 

@@ -52,7 +52,7 @@ pub fn engine() -> Engine {
         let file = built_engine();
         let start = Start {
             python: &python,
-            path: &[],
+            path: &path(),
             server: "nginx",
             server_version: [1, 2, 3],
             threads: 4,
@@ -62,6 +62,14 @@ pub fn engine() -> Engine {
         };
         load::start(&file, &start).expect("the engine starts")
     })
+}
+
+/// Directories for the front of `sys.path`: `first` has a .pth file that names `beside`.
+pub fn path() -> [PathBuf; 2] {
+    let directory = |name: &str| script(&format!("{name}/__init__.py"), "").with_file_name("");
+    let (first, second, beside) = (directory("first"), directory("second"), directory("beside"));
+    script("first/more.pth", beside.to_str().unwrap());
+    [first, second]
 }
 
 /// The engine as a shared object: cargo builds none for the tests of a package, so that it is asked to here.
@@ -79,9 +87,8 @@ fn built_engine() -> PathBuf {
 
 /// A script file of the test's own.
 pub fn script(name: &str, text: &str) -> PathBuf {
-    let directory = std::env::temp_dir().join(format!("neat-engine-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = directory.join(name);
+    let path = std::env::temp_dir().join(format!("neat-engine-{}", std::process::id())).join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, text).unwrap();
     path
 }
