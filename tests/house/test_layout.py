@@ -57,7 +57,9 @@ def test_only_the_engine_knows_python(packages):
 
 def test_nothing_names_a_machine_or_a_registry():
     """What is installed where is the machine's affair, and packages are named, not their hosts."""
-    wrong = re.compile(r"/root/\.pyenv|/work/(main|shared)|crates\.io/api|pypi\.org|files\.pythonhosted|deb\.debian\.org|registry\.npmjs")
+    machine = r"/root/\.pyenv|/work/(main|shared)"
+    registry = r"crates\.io/api|pypi\.org|files\.pythonhosted|deb\.debian\.org|registry\.npmjs"
+    wrong = re.compile(f"{machine}|{registry}")
     found = []
     for path in tracked():
         if path.name == "Cargo.lock" or path == Path(__file__).resolve():
