@@ -6,7 +6,8 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "site_django"))
 os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
-os.environ.setdefault("SHOP_DATABASE", os.path.join(tempfile.mkdtemp(prefix="neat-django-"), "shop.sqlite3"))
+if "SHOP_DATABASE" not in os.environ:
+    os.environ["SHOP_DATABASE"] = os.path.join(tempfile.mkdtemp(prefix="neat-django-"), "shop.sqlite3")
 
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 

@@ -1,5 +1,6 @@
 """A Flask application as people write them: templates, sessions, uploads, streaming, files with ranges."""
 
+import atexit
 import hashlib
 import os
 import tempfile
@@ -14,6 +15,8 @@ application = app
 FILE = os.path.join(tempfile.gettempdir(), f"neat-flask-{os.getpid()}.bin")
 with open(FILE, "wb") as file:
     file.write(b"".join(b"%07d\n" % number for number in range(20000)))
+
+atexit.register(os.unlink, FILE)
 
 
 @app.get("/")

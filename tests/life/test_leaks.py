@@ -11,6 +11,8 @@ from harness.recipe import Recipe
 from harness.wire import Answer, Wire
 
 RECIPE = Recipe(mounts={"/app": "life.wsgi", "/failing": "failing.wsgi", "/files": "files.wsgi"}, threads=8)
+#: 200 reloads take longer than any other test.
+pytestmark = pytest.mark.timeout(900)
 LONG = bool(os.environ.get("NEAT_SOAK"))
 
 
