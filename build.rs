@@ -1,7 +1,9 @@
 //! The one build script of the packages that need a server's headers: it finds them, and says what to install where they are
 //! missing.
 //!
-//! `httpd-sys` gets httpd's bindings made here; `mod-neat` gets the options of its link.
+//! `httpd-sys` gets httpd's bindings made here; the modules get the options of their link, and nginx's is told which nginx its
+//! bindings are of. Those are made by `nginx-sys`, which looks for nginx's headers before this runs: `scripts/nginx-headers`
+//! configures them and says what is missing.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,6 +14,10 @@ fn main() {
     match std::env::var("CARGO_PKG_NAME").as_deref() {
         Ok("httpd-sys") => httpd_bindings(),
         Ok("mod-neat") => stay_loaded(),
+        Ok("ngx-http-wsgi-module") => {
+            nginx_version();
+            stay_loaded();
+        }
         other => fail(&format!("build.rs does not know the package {other:?}")),
     }
 }
@@ -24,6 +30,32 @@ fn fail(message: &str) -> ! {
 /// Python's threads and its atexit handlers outlive a dlclose: the module stays where it is.
 fn stay_loaded() {
     println!("cargo::rustc-link-arg-cdylib=-Wl,-z,nodelete");
+}
+
+/// Changes of nginx's structures that the code follows: (version, name of the cfg).
+const CHANGES: &[(u64, &str)] = &[
+    // ngx_table_elt_t.next: headers of one name are a chain.
+    (1_023_000, "nginx_linked_headers"),
+];
+
+/// Tells the compiler which nginx `nginx-sys` found.
+fn nginx_version() {
+    println!("cargo::rerun-if-env-changed=DEP_NGINX_VERSION_NUMBER");
+    println!("cargo::rerun-if-env-changed=DEP_NGINX_FEATURES");
+    println!(
+        "cargo::rustc-check-cfg=cfg(ngx_feature, values({}))",
+        std::env::var("DEP_NGINX_FEATURES_CHECK").unwrap_or_else(|_| "any()".to_owned())
+    );
+    for feature in std::env::var("DEP_NGINX_FEATURES").unwrap_or_default().split(',').map(str::trim) {
+        println!("cargo::rustc-cfg=ngx_feature=\"{feature}\"");
+    }
+    let version = std::env::var("DEP_NGINX_VERSION_NUMBER").ok().and_then(|number| number.parse().ok());
+    for (since, name) in CHANGES {
+        println!("cargo::rustc-check-cfg=cfg({name})");
+        if version.is_some_and(|version: u64| version >= *since) {
+            println!("cargo::rustc-cfg={name}");
+        }
+    }
 }
 
 /// What a program says, in words; `None` where it cannot be run.
