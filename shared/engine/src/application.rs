@@ -1,5 +1,6 @@
 //! The application of a mount: loading it, loading it anew, and keeping it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,24 +26,30 @@ type Mounts = HashMap<Box<[u8]>, Arc<Mount>>;
 
 static MOUNTS: Mutex<Option<Mounts>> = Mutex::new(None);
 
-/// Applications by what they are loaded from: a script that is mounted twice is loaded once.
-type Applications = HashMap<(Target, String), Arc<Application>>;
+/// Modules by what they are loaded from: a script that is mounted twice is loaded once, whatever is called in it.
+type Modules = HashMap<Target, Arc<Module>>;
 
-static APPLICATIONS: Mutex<Option<Applications>> = Mutex::new(None);
+static MODULES: Mutex<Option<Modules>> = Mutex::new(None);
+
+thread_local! {
+    /// The mount of the thread's last request, which mostly is the next one's too.
+    static LAST: RefCell<Option<Arc<Mount>>> = const { RefCell::new(None) };
+}
 
 /// What is known of a mount.
 pub struct Mount {
     /// The keys of environ that all its requests share.
     pub template: Py<PyDict>,
-    application: Arc<Application>,
+    packed: Box<[u8]>,
+    module: Arc<Module>,
+    callable: String,
     reloading: bool,
 }
 
-/// An application, loaded or not.
-struct Application {
+/// A module with applications in it, loaded or not.
+struct Module {
     target: Target,
-    callable: String,
-    /// One per application: one that is slow to import holds up its own requests only.
+    /// One per module: one that is slow to import holds up its own requests only.
     lock: Py<PyAny>,
     loaded: Mutex<Option<Loaded>>,
 }
@@ -54,8 +61,10 @@ enum Target {
 }
 
 struct Loaded {
-    application: Py<PyAny>,
+    module: Py<PyAny>,
     stamp: Option<Stamp>,
+    /// What was found in it so far, by name. A factory is called once.
+    applications: Vec<(String, Py<PyAny>)>,
 }
 
 /// What tells one version of a script from the next.
@@ -69,7 +78,14 @@ struct Stamp {
 
 /// The mount of packed entries, if it is known. Runs no Python.
 pub fn known(packed: &[u8]) -> Option<Arc<Mount>> {
-    unpoisoned(&MOUNTS).as_ref()?.get(packed).map(Arc::clone)
+    let last = LAST.with_borrow(Clone::clone).filter(|last| *last.packed == *packed);
+    if last.is_some() {
+        return last;
+    }
+    let mount = unpoisoned(&MOUNTS).as_ref()?.get(packed).map(Arc::clone)?;
+    let before = LAST.replace(Some(Arc::clone(&mount)));
+    drop(before);
+    Some(mount)
 }
 
 /// The mount of packed entries, made if it is not known.
@@ -112,15 +128,16 @@ impl Mount {
             }
         };
         let callable = text(Key::CallableObject).unwrap_or_else(|| "application".to_owned());
-        let application = Application {
+        let module = Module {
             target: target.clone(),
-            callable: callable.clone(),
             lock: interpreter.lock.bind(py).call0()?.unbind(),
             loaded: Mutex::new(None),
         };
         Ok(Self {
             template: environ::template(interpreter.environ.bind(py), packed)?.unbind(),
-            application: keep(&APPLICATIONS, (target, callable), Arc::new(application)),
+            packed: packed.into(),
+            module: keep(&MODULES, target, Arc::new(module)),
+            callable,
             reloading: get(packed, Key::ScriptReloading) == Some(b"1"),
         })
     }
@@ -130,20 +147,36 @@ impl Mount {
     /// # Errors
     /// What the script raised. The next request tries again.
     pub fn application<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let application = &self.application;
-        let stamp = if self.reloading { application.stamp() } else { None };
-        if let Some(callable) = application.current(py, stamp) {
-            return Ok(callable);
+        let module = &self.module;
+        let stamp = if self.reloading { module.stamp() } else { None };
+        if let Some(application) = module.application(py, stamp, &self.callable) {
+            return Ok(application);
         }
-        let lock = application.lock.bind(py);
-        lock.call_method0("acquire")?;
-        let loaded = application.current(py, stamp).map_or_else(|| application.load(py), Ok);
-        lock.call_method0("release")?;
-        loaded
+        let _held = Held::take(module.lock.bind(py))?;
+        module
+            .application(py, stamp, &self.callable)
+            .map_or_else(|| module.find_application(py, stamp, &self.callable), Ok)
     }
 }
 
-impl Application {
+/// A lock of Python's, held until this is dropped.
+struct Held<'a, 'py>(&'a Bound<'py, PyAny>);
+
+impl<'a, 'py> Held<'a, 'py> {
+    fn take(lock: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        lock.call_method0("acquire")?;
+        Ok(Self(lock))
+    }
+}
+
+impl Drop for Held<'_, '_> {
+    fn drop(&mut self) {
+        // It is held, so that there is nothing to fail.
+        let _ = self.0.call_method0("release");
+    }
+}
+
+impl Module {
     fn stamp(&self) -> Option<Stamp> {
         let Target::Script(path) = &self.target else { return None };
         let about = std::fs::metadata(path).ok()?;
@@ -155,11 +188,40 @@ impl Application {
         })
     }
 
-    fn current<'py>(&self, py: Python<'py>, stamp: Option<Stamp>) -> Option<Bound<'py, PyAny>> {
+    /// Looks into what is loaded. A script that is gone for a moment, as while it is being replaced, is no reason to lose the
+    /// application.
+    fn if_current<R>(&self, stamp: Option<Stamp>, look: impl FnOnce(&Loaded) -> Option<R>) -> Option<R> {
         let loaded = unpoisoned(&self.loaded);
-        let loaded = loaded.as_ref()?;
-        // A script that is gone for a moment, as while it is being replaced, is no reason to lose the application.
-        (stamp.is_none() || stamp == loaded.stamp).then(|| loaded.application.bind(py).clone())
+        loaded.as_ref().filter(|loaded| stamp.is_none() || stamp == loaded.stamp).and_then(look)
+    }
+
+    fn application<'py>(
+        &self,
+        py: Python<'py>,
+        stamp: Option<Stamp>,
+        name: &str,
+    ) -> Option<Bound<'py, PyAny>> {
+        self.if_current(stamp, |loaded| {
+            let found = loaded.applications.iter().find(|(known, _)| known == name);
+            found.map(|(_, application)| application.bind(py).clone())
+        })
+    }
+
+    fn find_application<'py>(
+        &self,
+        py: Python<'py>,
+        stamp: Option<Stamp>,
+        name: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let module = match self.if_current(stamp, |loaded| Some(loaded.module.bind(py).clone())) {
+            Some(module) => module,
+            None => self.load(py)?,
+        };
+        let application = Interpreter::get()?.find_callable.bind(py).call1((module, name))?;
+        if let Some(loaded) = unpoisoned(&self.loaded).as_mut() {
+            loaded.applications.push((name.to_owned(), application.clone().unbind()));
+        }
+        Ok(application)
     }
 
     fn load<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -169,11 +231,10 @@ impl Application {
             Target::Script(path) => interpreter.load_script.bind(py).call1((path, module_name(path)))?,
             Target::Module(name) => interpreter.load_module.bind(py).call1((name,))?,
         };
-        let application = interpreter.find_callable.bind(py).call1((module, &self.callable))?;
-        let loaded = Loaded { application: application.clone().unbind(), stamp };
+        let loaded = Loaded { module: module.clone().unbind(), stamp, applications: Vec::new() };
         let before = unpoisoned(&self.loaded).replace(loaded);
         drop(before);
-        Ok(application)
+        Ok(module)
     }
 }
 

@@ -1,36 +1,26 @@
 //! environ: a copy of the mount's template, with this request's values (PEP 3333, "environ Variables").
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat};
 use shared::http::head::{Name, entries};
 use shared::http::key::Key;
+use shared::http::length;
 
-use crate::names;
-
-/// A native string of the bytes.
-fn native<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let length = ffi::Py_ssize_t::try_from(bytes.len())?;
-    // SAFETY: attached; the bytes live for the call.
-    unsafe {
-        Bound::from_owned_ptr_or_err(
-            py,
-            ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, std::ptr::null()),
-        )
-    }
-}
+use crate::{names, native};
 
 /// The value of a key: mostly a native string, a float of seconds for a time.
 fn value<'py>(py: Python<'py>, key: Key, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     if matches!(key, Key::RequestStart | Key::QueueStart) {
-        let micros: f64 = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        // Whole until the year 2255, where microseconds outgrow a float's 53 bits.
+        #[allow(clippy::cast_precision_loss, reason = "a time of a request, not a count")]
+        let micros = length::parse(bytes).unwrap_or(0) as f64;
         return Ok(PyFloat::new(py, micros / 1e6).into_any());
     }
-    native(py, bytes)
+    native::of_bytes(py, bytes)
 }
 
 /// Sets packed entries in a dictionary; those that steer the engine stay out.
-pub fn set(environ: &Bound<'_, PyDict>, packed: &[u8]) -> PyResult<()> {
+fn set(environ: &Bound<'_, PyDict>, packed: &[u8]) -> PyResult<()> {
     let py = environ.py();
     for (name, bytes) in entries(packed) {
         match name {
@@ -47,7 +37,9 @@ pub fn set(environ: &Bound<'_, PyDict>, packed: &[u8]) -> PyResult<()> {
                     None => environ.set_item(key.name(), value)?,
                 }
             }
-            Name::Other(name) => environ.set_item(native(py, name)?, native(py, bytes)?)?,
+            Name::Other(name) => {
+                environ.set_item(native::of_bytes(py, name)?, native::of_bytes(py, bytes)?)?
+            }
         }
     }
     Ok(())

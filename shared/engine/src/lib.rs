@@ -16,6 +16,7 @@ mod file_wrapper;
 mod input;
 mod interpreter;
 mod names;
+mod native;
 mod opening;
 mod process;
 mod request;

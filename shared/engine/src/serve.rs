@@ -11,8 +11,9 @@ use shared::loader::ForeignExchange;
 use shared::log::Level;
 
 use crate::interpreter::Interpreter;
+use crate::native::type_name;
 use crate::request::{Refusal, Request, Sent};
-use crate::start_response::{START_RESPONSE, type_name};
+use crate::start_response::START_RESPONSE;
 use crate::{application, capsule, environ, errors, file_wrapper, input, opening, process, traceback};
 
 /// Why a response ends before its time.

@@ -3,11 +3,12 @@
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use shared::wsgi::response::OwnedResponseHead;
 
 use crate::capsule::{self, Method, function};
 use crate::interpreter::Interpreter;
+use crate::native::{bytes_of, type_name};
 use crate::request::Refusal;
 
 pub static START_RESPONSE: Method = Method::with_keywords(
@@ -85,7 +86,7 @@ fn raised(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
 
 fn head_of(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<OwnedResponseHead> {
     let refused = |violation: shared::wsgi::response::Violation| PyValueError::new_err(violation.to_string());
-    let mut head = OwnedResponseHead::new(latin1("the status", status)?.as_bytes()).map_err(refused)?;
+    let mut head = OwnedResponseHead::new(&bytes_of("the status", status)?).map_err(refused)?;
     let headers = headers.cast_exact::<PyList>().map_err(|_| {
         PyTypeError::new_err(format!("the headers have to be a list of tuples, not {}", type_name(headers)))
     })?;
@@ -96,35 +97,11 @@ fn head_of(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Ow
                 type_name(&header)
             ))
         })?;
-        let name = latin1("a header's name", &pair.get_item(0)?)?;
-        let value = latin1("a header's value", &pair.get_item(1)?)?;
-        head.add(name.as_bytes(), value.as_bytes()).map_err(refused)?;
+        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
+        head.add(&bytes_of("a header's name", &name)?, &bytes_of("a header's value", &value)?)
+            .map_err(refused)?;
     }
     Ok(head)
-}
-
-/// The bytes of a native string (PEP 3333, "A Note On String Types").
-fn latin1<'py>(what: &str, text: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    if !text.is_instance_of::<PyString>() {
-        return Err(PyTypeError::new_err(format!("{what} has to be a str, not {}", type_name(text))));
-    }
-    // SAFETY: attached, and `text` is a str.
-    let encoded =
-        unsafe { Bound::from_owned_ptr_or_err(text.py(), ffi::PyUnicode_AsLatin1String(text.as_ptr())) };
-    encoded
-        .map(|bytes| bytes.cast_into())
-        .map_err(|_| {
-            PyValueError::new_err(format!(
-                "{what} has characters beyond latin-1: {}",
-                text.repr().map_or_else(|_| String::new(), |repr| repr.to_string())
-            ))
-        })?
-        .map_err(PyErr::from)
-}
-
-/// What an object is, for a message about it.
-pub fn type_name(object: &Bound<'_, PyAny>) -> String {
-    object.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string())
 }
 
 unsafe extern "C" fn write(owner: *mut ffi::PyObject, arguments: *mut ffi::PyObject) -> *mut ffi::PyObject {

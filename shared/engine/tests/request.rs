@@ -50,6 +50,20 @@ fn environ_is_a_dict_of_native_strings() {
     );
 }
 
+/// A key that the request does not have is not there at all, whatever other requests have.
+#[test]
+fn environ_has_no_empty_places() {
+    let path = evaluate(
+        "places",
+        "",
+        "sorted(key for key in environ if environ[key] is None or key.startswith('HTTP_'))",
+    );
+    assert_eq!(answer(&Call::new(&path).run()), "[]");
+    let full = Call::new(&path).header("User-Agent", b"x").header("Cookie", b"a=b").header("X-A", b"1");
+    assert_eq!(answer(&full.run()), "['HTTP_COOKIE', 'HTTP_USER_AGENT', 'HTTP_X_A']");
+    assert_eq!(answer(&Call::new(&path).header("Accept", b"*/*").run()), "['HTTP_ACCEPT']");
+}
+
 #[test]
 fn environ_has_what_the_request_has_and_nothing_of_another() {
     let path = evaluate(

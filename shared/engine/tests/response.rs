@@ -305,3 +305,43 @@ fn a_factory_is_called_once() {
         assert_eq!(acts[1], send(b"1"), "{acts:?}");
     }
 }
+
+/// mod_wsgi's behaviour: what two mounts call in a script shares the script's globals.
+#[test]
+fn two_callables_of_a_script_share_it() {
+    let path = script(
+        "shared.wsgi",
+        "import itertools\nnumbers = itertools.count()\ndef one(environ, start_response):\n    start_response('200 OK', [])\n    \
+         return [b'%d' % next(numbers)]\ntwo = one\n",
+    );
+    for (number, name) in ["one", "two", "one", "two"].into_iter().enumerate() {
+        assert_eq!(Call::with_callable(&path, name).run()[1], send(number.to_string().as_bytes()));
+    }
+}
+
+/// One lock for every script would let a slow one stall all the others.
+#[test]
+fn a_slow_script_holds_up_its_own_requests_only_and_is_loaded_once() {
+    let begun = script("slow_begun", "");
+    let go = begun.with_file_name("slow_go");
+    let slow = script(
+        "slow.wsgi",
+        &format!(
+            "import os, time\nopen({begun:?}, 'a').write('loaded')\nwhile not os.path.exists({go:?}):\n    \
+             time.sleep(0.001)\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
+             return [b'slow']\n"
+        ),
+    );
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| Call::new(&slow).run())).collect();
+        while std::fs::read(&begun).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(Call::new(&app("quick", HELLO)).run().len(), 3);
+        std::fs::write(&go, "").unwrap();
+        for thread in waiting {
+            assert_eq!(thread.join().unwrap()[1], send(b"slow"));
+        }
+    });
+    assert_eq!(std::fs::read(&begun).unwrap(), b"loaded");
+}

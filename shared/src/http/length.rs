@@ -45,11 +45,11 @@ impl Budget {
 /// Reads a `Content-Length` (RFC 9110 section 8.6: digits only; no sign, no list).
 #[must_use]
 pub fn parse(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    if !digits {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    let add = |number: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    };
+    if value.is_empty() { None } else { value.iter().try_fold(0, add) }
 }
 
 #[cfg(test)]

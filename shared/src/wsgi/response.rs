@@ -81,7 +81,8 @@ impl OwnedResponseHead {
         if !is_field_value(reason) {
             return Err(Violation::StatusControl(shown(status)));
         }
-        Ok(Self { status: code, reason: reason.to_vec(), fields: Vec::new(), length: None })
+        // Room for the fields of most responses.
+        Ok(Self { status: code, reason: reason.to_vec(), fields: Vec::with_capacity(256), length: None })
     }
 
     /// Judges a header and adds it. `Content-Length` is kept beside the fields: read it with [`ResponseHead::length`].

@@ -76,9 +76,11 @@ pub fn path() -> [PathBuf; 2] {
 fn built_engine() -> PathBuf {
     let executable = std::env::current_exe().unwrap();
     let profile = executable.ancestors().nth(2).unwrap();
+    let release = profile.ends_with("release").then_some("--release");
     let built = std::process::Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--package", "neat-engine", "--target-dir"])
         .arg(profile.parent().unwrap())
+        .args(release)
         .status()
         .unwrap();
     assert!(built.success(), "the engine could not be built");
