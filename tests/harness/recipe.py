@@ -59,6 +59,8 @@ class Recipe:
     threads: int = 4
     python_home: str | None = str(PYTHON_HOME)
     python_path: str | None = "@APPS@"
+    #: Variables of the server's own environment.
+    environment: dict[str, str] = field(default_factory=dict)
 
     def mount_list(self) -> list[tuple[str, Mount]]:
         """The mounts, longest URL first, as httpd asks for."""

@@ -79,7 +79,7 @@ class Site:
         self.process = subprocess.Popen(
             self.backend.command(self.place),
             stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT,
-            cwd="/", start_new_session=True,
+            cwd="/", start_new_session=True, env={**os.environ, **recipe.environment},
         )  # fmt: skip
         until(self._listens, lambda: f"{server} to listen; it said:\n{self.said()}")
         expected = recipe.workers * (recipe.threads if server == PREFORK else 1)
