@@ -3,6 +3,8 @@
 SERVER ?= nginx
 PORT ?= 8000
 export SERVER PORT APP
+# Where rustup puts cargo, for a shell that was opened before.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: help build serve test soak test-matrix bench clean
 
@@ -10,26 +12,34 @@ help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 build: ## install what is missing and build the engine and both modules
-	@scripts/install-packages
+	@scripts/install-packages build
 	@scripts/build
 
-serve: build ## serve conf-examples/hello on http://127.0.0.1:8000 (SERVER=nginx|apache APP=path PORT=8000)
+serve: ## serve conf-examples/hello on http://127.0.0.1:8000 (SERVER=nginx|apache APP=path PORT=8000)
+	@scripts/install-packages build serve
+	@scripts/build
 	@scripts/serve
 
 test: ## install what is missing and run everything
-	@scripts/install-packages
+	@scripts/install-packages build serve test
 	@scripts/nginx-headers
 	@scripts/test
 
-soak: build ## the long tests: 200 reloads and 20,000 requests with flat memory
+soak: ## the long tests: 200 reloads and 20,000 requests with flat memory
+	@scripts/install-packages build serve test
+	@scripts/build
 	@scripts/test-environments
 	@NEAT_SOAK=1 tests/.venv/bin/python -m pytest tests/life
 
-test-matrix: build ## a current nginx, and every Python that is found
+test-matrix: ## a current nginx, and every Python that is found
+	@scripts/install-packages build serve test
+	@scripts/build
 	@scripts/test-environments
 	@scripts/test-matrix
 
-bench: build ## pairs of servers, measured in turns
+bench: ## pairs of servers, measured in turns
+	@scripts/install-packages build serve bench
+	@scripts/build
 	@bench/run
 
 clean: ## remove what was built
