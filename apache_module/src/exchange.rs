@@ -57,6 +57,16 @@ impl<'r> HttpdExchange<'r> {
         let Parts { mount, head, has_body, sendfile, outcome } = parts;
         Self { request, mount, head, has_body, sendfile, body: None, output: Output::new(request), outcome }
     }
+
+    /// Whether a filter that found the request's body bad has answered in our place: whatever followed would come behind a whole
+    /// response, as if it were the beginning of the next.
+    fn is_answered(&self) -> bool {
+        self.body.as_ref().is_some_and(RequestBody::is_answered)
+    }
+
+    fn refuse_if_answered(&self) -> Result<(), SendError> {
+        if self.is_answered() { Err(SendError::Server) } else { Ok(()) }
+    }
 }
 
 impl Exchange for HttpdExchange<'_> {
@@ -78,6 +88,7 @@ impl Exchange for HttpdExchange<'_> {
     }
 
     fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), SendError> {
+        self.refuse_if_answered()?;
         self.outcome.set(Outcome::Answered);
         self.request.set_status(head.status, head.reason);
         for (name, value) in head.fields() {
@@ -94,24 +105,25 @@ impl Exchange for HttpdExchange<'_> {
     }
 
     fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.refuse_if_answered()?;
         self.output.send(self.request, data)
     }
 
     fn send_file(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SendError> {
+        self.refuse_if_answered()?;
         self.output.send_file(self.request, file, offset, length, self.sendfile)
     }
 
     fn flush(&mut self) -> Result<(), SendError> {
+        self.refuse_if_answered()?;
         self.output.flush(self.request)
     }
 
     fn end(&mut self, end: End) {
-        let answered = self.body.as_ref().is_some_and(RequestBody::is_answered);
         match end {
+            _ if self.is_answered() => self.outcome.set(Outcome::Answered),
             End::Complete => self.output.end(self.request),
             End::Cut => self.output.cut(self.request),
-            // A filter that found the body bad has sent the answer, and nothing may follow it.
-            End::Status(_) if answered => self.outcome.set(Outcome::Answered),
             End::Status(status) => self.outcome.set(Outcome::Status(status)),
         }
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
@@ -232,3 +233,24 @@ def test_process_is_replaced_after_its_requests(start):
     pids = {site.ask("/pid").body for _ in range(30)}
     assert len(pids) > 3
     until(lambda: site.workers(), "a worker")
+
+
+STUBBORN = """
+def application(environ, start_response):
+    try:
+        environ["wsgi.input"].read()
+    except OSError:
+        pass
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"a second answer"]
+"""
+
+
+def test_nothing_follows_the_answer_to_a_broken_chunk(start):
+    """RFC 9112 section 7.1: httpd's own filter answers 400; an application that goes on all the same is not heard."""
+    site = start(Recipe(mounts={"/": "@DIR@/scripts/stubborn.wsgi"}, files={"scripts/stubborn.wsgi": STUBBORN}))
+    with socket.create_connection(("127.0.0.1", site.port), 20) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\nabc\r\n0\r\n\r\n")
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b"a second answer" not in received
