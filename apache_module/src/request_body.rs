@@ -59,7 +59,14 @@ impl<'r> RequestBody<'r> {
             match taken {
                 Some(Kind::End) => self.ended = true,
                 Some(Kind::Data) => {}
-                None => self.brigade.fill(request.input_filters(), into.len())?,
+                None => {
+                    self.brigade.fill(request.input_filters(), into.len())?;
+                    // A filter that finds the body bad ends the response in our place. Where the head was out already it reports
+                    // no error, and what came so far would be taken for the whole.
+                    if request.is_response_ended() {
+                        return Err(AP_FILTER_ERROR);
+                    }
+                }
             }
         }
         Ok(count)

@@ -254,3 +254,27 @@ def test_nothing_follows_the_answer_to_a_broken_chunk(start):
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     assert received.startswith(b"HTTP/1.1 400 ")
     assert b"a second answer" not in received
+
+
+LATE = """
+def application(environ, start_response):
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    write(b"begun")
+    try:
+        body = environ["wsgi.input"].read()
+    except OSError as error:
+        print("refused:", error)
+        raise
+    print("taken for whole:", body)
+    return []
+"""
+
+
+def test_broken_chunk_after_the_head_is_an_error(start):
+    """An upload that breaks off is an OSError, never a short read taken for the end, although the head is out already."""
+    site = start(Recipe(mounts={"/": "@DIR@/scripts/late.wsgi"}, files={"scripts/late.wsgi": LATE}))
+    site.log.allow_failures()
+    with socket.create_connection(("127.0.0.1", site.port), 20) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nZZ\r\n")
+        until(lambda: "refused:" in site.log.text() or "taken for whole:" in site.log.text(), "the application's word")
+    assert "taken for whole:" not in site.log.text()

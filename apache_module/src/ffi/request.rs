@@ -238,6 +238,12 @@ impl<'r> Request<'r> {
         unsafe { (*(*self.raw).connection).keepalive = ap_conn_keepalive_e_AP_CONN_CLOSE };
     }
 
+    /// Whether the end of the response has been passed on.
+    pub fn is_response_ended(self) -> bool {
+        // SAFETY: the request lives.
+        unsafe { (*self.raw).eos_sent != 0 }
+    }
+
     /// The status that the request has so far.
     pub fn status(self) -> i32 {
         // SAFETY: the request lives.
