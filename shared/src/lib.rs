@@ -19,4 +19,5 @@ pub mod http;
 pub mod loader;
 pub mod log;
 pub mod vocabulary;
+pub mod wire;
 pub mod wsgi;

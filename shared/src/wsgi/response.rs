@@ -112,6 +112,35 @@ impl OwnedResponseHead {
         Ok(())
     }
 
+    /// Judges a head that came from outside: another process is not trusted to have judged it. `None` where it breaks a rule.
+    #[must_use]
+    pub fn judge(head: ResponseHead<'_>) -> Option<Self> {
+        let is_final = (200..=999).contains(&head.status);
+        if is_final { Self::judge_fields(head) } else { None }
+    }
+
+    /// The same for an informational response (RFC 9110 section 15.2), which is not the application's to give.
+    #[must_use]
+    pub fn judge_informational(head: ResponseHead<'_>) -> Option<Self> {
+        let is_informational = (100..=199).contains(&head.status) && head.status != 101;
+        if is_informational && head.length.is_none() { Self::judge_fields(head) } else { None }
+    }
+
+    fn judge_fields(head: ResponseHead<'_>) -> Option<Self> {
+        if !is_field_value(head.reason) {
+            return None;
+        }
+        let mut walked = 0;
+        for (name, value) in head.fields() {
+            let allowed = is_token(name) && is_field_value(value) && !is_hop_by_hop(name);
+            if !allowed || name.eq_ignore_ascii_case(b"content-length") {
+                return None;
+            }
+            walked += 6 + name.len() + value.len();
+        }
+        (walked == head.fields.len()).then(|| head.keep())
+    }
+
     fn add_length(&mut self, value: &[u8]) -> Result<(), Violation> {
         let given =
             length::parse(value.trim_ascii()).ok_or_else(|| Violation::ContentLength(shown(value)))?;
