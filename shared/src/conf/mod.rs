@@ -1,5 +1,6 @@
 //! Configuration in two stages: as written ([`location`], [`process`]), as decided ([`mount`]).
 
+pub mod group;
 pub mod location;
 pub mod mount;
 pub mod process;

@@ -4,6 +4,7 @@
 //! reference page is printed from the same table ([`reference`]).
 
 pub mod directives;
+pub mod group;
 pub mod reference;
 pub mod value;
 
