@@ -83,6 +83,7 @@ fn launch(conf: &ServerConf) -> Result<Engine, ProcessError> {
             threads: mpm.threads,
             processes: mpm.processes,
             multiprocess: mpm.processes > 1,
+            keeps_scripts: false,
             log: log::to_server,
         },
     )?;

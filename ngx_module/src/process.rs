@@ -212,6 +212,7 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
                     threads,
                     processes: workers,
                     multiprocess: workers > 1,
+                    keeps_scripts: false,
                     log: write_log,
                 },
             )

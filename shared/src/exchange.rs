@@ -161,6 +161,9 @@ pub trait Exchange {
     /// [`SendError`]: the client or the server is gone.
     fn flush(&mut self) -> Result<(), SendError>;
 
+    /// Says in how many seconds the client may ask again; before an [`End::Status`] of 503 (RFC 9110 section 10.2.3).
+    fn retry_after(&mut self, _seconds: u16) {}
+
     /// Ends the exchange.
     fn end(&mut self, end: End);
 

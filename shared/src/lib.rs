@@ -11,6 +11,7 @@
 
 pub mod backlog;
 pub mod conf;
+pub mod daemon;
 pub mod exchange;
 #[allow(unsafe_code)]
 pub mod ffi;

@@ -16,7 +16,7 @@ use shared::http::head::get;
 use shared::http::key::Key;
 
 use crate::environ;
-use crate::interpreter::Interpreter;
+use crate::interpreter::{self, Interpreter};
 
 /// More mounts than this (each request of httpd's AddHandler may name another script) begin the table anew.
 const MOST_MOUNTS: usize = 4096;
@@ -100,6 +100,13 @@ pub fn mount_of(py: Python<'_>, packed: &[u8]) -> PyResult<Arc<Mount>> {
     Ok(keep(&MOUNTS, packed.into(), mount))
 }
 
+/// Forgets the mounts, whose templates speak of another process; what was loaded stays.
+pub fn forget_mounts() {
+    let forgotten = unpoisoned(&MOUNTS).take();
+    let last = LAST.take();
+    drop((forgotten, last));
+}
+
 /// Puts a value into a table, unless another thread was first; what is in the table is the answer.
 fn keep<K: Eq + Hash, V>(table: &Mutex<Option<HashMap<K, Arc<V>>>>, key: K, value: Arc<V>) -> Arc<V> {
     let mut table = unpoisoned(table);
@@ -138,7 +145,7 @@ impl Mount {
             packed: packed.into(),
             module: keep(&MODULES, target, Arc::new(module)),
             callable,
-            reloading: get(packed, Key::ScriptReloading) == Some(b"1"),
+            reloading: get(packed, Key::ScriptReloading) == Some(b"1") && !interpreter::keeps_scripts(),
         })
     }
 

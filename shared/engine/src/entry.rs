@@ -7,9 +7,10 @@ use shared::ffi::guard::guard;
 use shared::loader::abi::{Bytes, EngineConf, EngineTable, ExchangeTable, Report, SourceTable, VERSION};
 use shared::loader::{foreign_exchange, foreign_source};
 
-use crate::{interpreter, serve, threads};
+use crate::{interpreter, process, serve, threads};
 
-static TABLE: EngineTable = EngineTable { version: VERSION, start, preload, serve: serve_source, call, stop };
+static TABLE: EngineTable =
+    EngineTable { version: VERSION, start, preload, serve: serve_source, call, fork, pulse, interrupt, stop };
 
 /// The engine's one exported symbol.
 #[unsafe(no_mangle)]
@@ -83,6 +84,24 @@ unsafe extern "C" fn call(exchange: *mut c_void, table: *const ExchangeTable) {
             guard("engine request", (), || serve::serve(py, exchange));
             serve::forget_exception(py);
         });
+    });
+}
+
+unsafe extern "C" fn fork() -> i32 {
+    guard("engine fork", -1, process::fork)
+}
+
+unsafe extern "C" fn pulse() {
+    guard("engine pulse", (), || {
+        threads::attached(|_| ());
+    });
+}
+
+unsafe extern "C" fn interrupt(thread: u64, report: *const Report) {
+    guard("engine interrupt", (), || {
+        let Some(stack) = threads::attached(|py| threads::interrupt(py, thread)) else { return };
+        // SAFETY: the module lends the report for this call, and `state` is its own.
+        unsafe { ((*report).take)((*report).state, Bytes::lend(stack.as_bytes())) };
     });
 }
 

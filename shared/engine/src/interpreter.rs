@@ -18,6 +18,7 @@ const SOURCE: &str = include_str!("python/neat.py");
 static INTERPRETER: OnceLock<Interpreter> = OnceLock::new();
 static LOG: OnceLock<LogTable> = OnceLock::new();
 static STOPPED: AtomicBool = AtomicBool::new(false);
+static KEEPS_SCRIPTS: AtomicBool = AtomicBool::new(false);
 /// The thread state of the thread that started Python, while it does not run.
 static MAIN: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -47,6 +48,12 @@ pub struct Interpreter {
     pub find_callable: Py<PyAny>,
     /// Makes a lock.
     pub lock: Py<PyAny>,
+    /// Prints the stack of a thread.
+    pub stack_of: Py<PyAny>,
+    /// The exception for a request that runs too long.
+    pub request_timeout: Py<PyAny>,
+    /// Puts everything that is there out of the garbage collector's sight.
+    pub freeze: Py<PyAny>,
     shutdown: Py<PyAny>,
 }
 
@@ -55,6 +62,11 @@ impl Interpreter {
     pub fn get() -> PyResult<&'static Self> {
         INTERPRETER.get().ok_or_else(|| PyRuntimeError::new_err("Python is not running"))
     }
+}
+
+/// Whether a script that changed is somebody else's affair.
+pub fn keeps_scripts() -> bool {
+    KEEPS_SCRIPTS.load(Ordering::Relaxed)
 }
 
 /// Whether Python has ended, so that no thread may enter it any more.
@@ -78,6 +90,7 @@ pub fn start(conf: &Conf<'_>) -> Result<(), String> {
     if LOG.set(conf.log).is_err() {
         return Err("it was started before in this process".to_owned());
     }
+    KEEPS_SCRIPTS.store(conf.raw.keeps_scripts != 0, Ordering::Relaxed);
     shared::ffi::guard::tell_panics_to(|message| log(Level::Critical, message.as_bytes()));
     let handlers = Handlers::save();
     let started = initialise(conf.program);
@@ -154,7 +167,7 @@ fn initialise(program: &[u8]) -> Result<(), String> {
 ///
 /// # Safety
 /// `F` is the function's type.
-unsafe fn symbol<F: Copy>(name: &std::ffi::CStr) -> Result<F, String> {
+pub unsafe fn symbol<F: Copy>(name: &std::ffi::CStr) -> Result<F, String> {
     // SAFETY: `name` ends with a NUL; libpython was opened for all to see.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     if found.is_null() {
@@ -247,6 +260,9 @@ fn prepare(py: Python<'_>, conf: &Conf<'_>) -> PyResult<()> {
         load_script: find("load_script")?,
         load_module: find("load_module")?,
         find_callable: find("find_callable")?,
+        stack_of: find("stack_of")?,
+        request_timeout: find("RequestTimeout")?,
+        freeze: find("freeze")?,
         lock: py.import("threading")?.getattr("RLock")?.unbind(),
         shutdown: find("shutdown")?,
     };

@@ -3,6 +3,11 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::prelude::*;
+
+use crate::interpreter::{self, Interpreter};
+use crate::{application, threads};
+
 static FORKED: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" fn mark() {
@@ -67,6 +72,42 @@ unsafe extern "C" fn let_signals_go() {
 pub fn watch_forks() {
     // SAFETY: the functions change flags and signals only, which is allowed in a child of a process with threads.
     unsafe { libc::pthread_atfork(Some(hold_signals), Some(let_signals_go), Some(mark)) };
+}
+
+/// Forks a process of the server's own: the pid, 0 in the child, -1 where it failed.
+pub fn fork() -> i32 {
+    type Hook = unsafe extern "C" fn();
+    let forked = threads::attached(|py| {
+        let interpreter = Interpreter::get().ok()?;
+        if let Err(error) = interpreter.freeze.bind(py).call0() {
+            crate::traceback::tell(py, "gc.freeze() failed", &error);
+        }
+        // SAFETY: CPython's documented hooks around a fork, which take nothing; attached, on its main thread.
+        let pid = unsafe {
+            let before: Hook = interpreter::symbol(c"PyOS_BeforeFork").ok()?;
+            let parent: Hook = interpreter::symbol(c"PyOS_AfterFork_Parent").ok()?;
+            let child: Hook = interpreter::symbol(c"PyOS_AfterFork_Child").ok()?;
+            before();
+            let pid = libc::fork();
+            if pid == 0 {
+                child()
+            } else {
+                parent()
+            }
+            pid
+        };
+        if pid == 0 {
+            // This child is the server's, not the application's.
+            FORKED.store(false, Ordering::Relaxed);
+            application::forget_mounts();
+            let environ = interpreter.environ.bind(py);
+            if let Err(error) = environ.set_item("mod_wsgi.server_pid", std::process::id()) {
+                crate::traceback::tell(py, "the environ's template cannot be changed", &error);
+            }
+        }
+        Some(pid)
+    });
+    forked.flatten().unwrap_or(-1)
 }
 
 /// Whether the calling process is a child of the server's process. Its copy of an exchange is not its own to use.

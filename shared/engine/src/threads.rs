@@ -40,6 +40,18 @@ impl Drop for Kept {
     }
 }
 
+/// Raises RequestTimeout in a serving thread, and says where it was.
+pub fn interrupt(py: Python<'_>, thread: u64) -> String {
+    let stack = interpreter::Interpreter::get().and_then(|interpreter| {
+        let stack: String = interpreter.stack_of.bind(py).call1((thread,))?.extract()?;
+        let id = std::ffi::c_long::try_from(thread).unwrap_or(-1);
+        // SAFETY: attached; the class lives as long as Python.
+        unsafe { ffi::PyThreadState_SetAsyncExc(id, interpreter.request_timeout.as_ptr()) };
+        Ok(stack)
+    });
+    stack.unwrap_or_else(|error| format!("(its stack cannot be read: {error})"))
+}
+
 /// Runs `work` attached to Python. The calling thread keeps its thread state for the next time.
 pub fn attached<R>(work: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     if interpreter::is_stopped() {

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 
 /// Raised with every change of a type in this file, of [`crate::http::key::Key`]'s order, or of what a call means. The engine
 /// refuses to start under another version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The engine's one exported symbol, an [`EngineEntry`].
 pub const ENTRY: &[u8] = b"neat_engine_v1\0";
@@ -65,6 +65,13 @@ pub struct EngineTable {
     pub serve: unsafe extern "C" fn(source: *const c_void, table: *const SourceTable),
     /// Serves one exchange on the calling thread, which keeps its Python thread state for the next one.
     pub call: unsafe extern "C" fn(exchange: *mut c_void, table: *const ExchangeTable),
+    /// Forks the calling process, which has to be in the thread that started Python, with no other thread in it: the child's pid,
+    /// 0 in the child, -1 where it failed.
+    pub fork: unsafe extern "C" fn() -> i32,
+    /// Returns when the calling thread has had the GIL.
+    pub pulse: unsafe extern "C" fn(),
+    /// Tells `report` the stack of a serving thread (its pthread_t as a number) and raises RequestTimeout in it. Waits for the GIL.
+    pub interrupt: unsafe extern "C" fn(thread: u64, report: *const Report),
     /// Ends Python on the thread that started it: joins the application's threads for at most `patience_ms`, runs atexit
     /// functions, flushes its streams. After this no Python code runs.
     pub stop: unsafe extern "C" fn(patience_ms: u32),
@@ -92,6 +99,8 @@ pub struct EngineConf {
     pub threads: u32,
     /// How many processes serve the same application; 0 where the server does not say.
     pub processes: u32,
+    /// Whether a script that changed is somebody else's affair: the process is replaced.
+    pub keeps_scripts: u32,
     /// Where lines that belong to no request go.
     pub log: LogTable,
 }

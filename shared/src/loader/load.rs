@@ -86,6 +86,8 @@ pub struct Start<'a> {
     pub processes: u32,
     /// Whether other processes serve the same application, or may come to (`wsgi.multiprocess`).
     pub multiprocess: bool,
+    /// Whether a script that changed is somebody else's affair: the process is replaced.
+    pub keeps_scripts: bool,
     /// Where lines that belong to no request go; called from any thread.
     pub log: fn(Level, &[u8]),
 }
@@ -161,6 +163,7 @@ pub fn start(engine: &Path, start: &Start<'_>) -> Result<Engine, LoadError> {
         multiprocess: u32::from(start.multiprocess),
         threads: start.threads,
         processes: start.processes,
+        keeps_scripts: u32::from(start.keeps_scripts),
         log: LogTable { write: write_log },
     };
     let mut why = String::new();
@@ -240,6 +243,35 @@ impl Engine {
     pub fn call<X: Exchange>(&self, exchange: X) {
         // SAFETY: the engine runs; it takes the exchange over.
         unsafe { (self.table.call)(offer_exchange(exchange), exchange_table::<X>()) }
+    }
+
+    /// Forks this process: the child's pid, `None` in the child. Has to be called on the thread that started Python, and no other
+    /// thread may be in the process.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn fork(&self) -> std::io::Result<Option<u32>> {
+        // SAFETY: the engine runs.
+        match unsafe { (self.table.fork)() } {
+            0 => Ok(None),
+            pid => u32::try_from(pid).map(Some).map_err(|_| std::io::Error::last_os_error()),
+        }
+    }
+
+    /// Returns when the calling thread has had the GIL.
+    pub fn pulse(&self) {
+        // SAFETY: the engine runs.
+        unsafe { (self.table.pulse)() }
+    }
+
+    /// Raises `RequestTimeout` in a serving thread and says where that was. Waits for the GIL.
+    #[must_use]
+    pub fn interrupt(&self, thread: u64) -> String {
+        let mut stack = String::new();
+        let report = Report { state: (&raw mut stack).cast(), take: take_report };
+        // SAFETY: the engine runs, and the report lives for the call.
+        unsafe { (self.table.interrupt)(thread, &raw const report) };
+        stack
     }
 
     /// Ends Python: joins the application's threads for at most `patience`, runs atexit functions, flushes its streams. Has

@@ -4,6 +4,7 @@ The names _write, _log and _read are the engine's, put here before this text run
 """
 
 import atexit
+import gc
 import importlib
 import io
 import logging
@@ -154,6 +155,27 @@ class SendFailed(ConnectionAbortedError):
     """The client or the server is gone in the middle of write()."""
 
     status = 500
+
+
+class RequestTimeout(BaseException):
+    """The request ran longer than its process group allows."""
+
+    status = 504
+
+    def __str__(self):
+        return "the request ran longer than request-timeout allows"
+
+
+def stack_of(thread):
+    frame = sys._current_frames().get(thread)
+    if frame is None:
+        return "(it is not in Python code)"
+    return "".join(traceback.format_stack(frame)).rstrip()
+
+
+def freeze():
+    gc.collect()
+    gc.freeze()
 
 
 class ServerLog(logging.Handler):

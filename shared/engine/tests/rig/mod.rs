@@ -58,6 +58,7 @@ pub fn engine() -> Engine {
             threads: 4,
             processes: 1,
             multiprocess: false,
+            keeps_scripts: false,
             log: server_log,
         };
         load::start(&file, &start).expect("the engine starts")

@@ -1,0 +1,105 @@
+//! The server's error log, as the supervisor writes to it: in the server's own form, and reopened when it was rotated.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use chrono::{DateTime, Local};
+use shared::log::Level;
+
+/// The log.
+pub struct Log {
+    path: Option<PathBuf>,
+    file: Option<File>,
+    level: Level,
+    is_nginx: bool,
+}
+
+impl Log {
+    /// A log at a path, or on standard error.
+    pub fn new(path: Option<PathBuf>, level: u32, server: &str) -> Self {
+        Self { path, file: None, level: Level::from_number(level), is_nginx: server == "nginx" }
+    }
+
+    /// Writes a line of this process.
+    pub fn say(&mut self, level: Level, text: &str) {
+        self.line(level, std::process::id(), text);
+    }
+
+    /// Writes a line of a process.
+    pub fn line(&mut self, level: Level, pid: u32, text: &str) {
+        if level > self.level {
+            return;
+        }
+        let line = if self.is_nginx {
+            nginx_line(Local::now(), level, pid, text)
+        } else {
+            httpd_line(Local::now(), level, pid, text)
+        };
+        self.reopen();
+        // One write, so that lines of several processes do not mix.
+        let written = self.file.as_mut().map(|file| file.write_all(line.as_bytes()));
+        if !matches!(written, Some(Ok(()))) {
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+    }
+
+    /// Opens the file anew when another one lies in its place: it was rotated.
+    fn reopen(&mut self) {
+        let Some(path) = &self.path else { return };
+        let inode = |about: std::fs::Metadata| (about.dev(), about.ino());
+        let lies_there = std::fs::metadata(path).ok().map(inode);
+        let open = self.file.as_ref().and_then(|file| file.metadata().ok()).map(inode);
+        if open.is_none() || lies_there.is_some() && lies_there != open {
+            let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+            self.file = opened.ok().or_else(|| self.file.take());
+        }
+    }
+}
+
+fn nginx_line(time: DateTime<Local>, level: Level, pid: u32, text: &str) -> String {
+    let name = match level {
+        Level::Critical => "crit",
+        Level::Error => "error",
+        Level::Warning => "warn",
+        Level::Notice => "notice",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    };
+    format!("{} [{name}] {pid}#0: {text}\n", time.format("%Y/%m/%d %H:%M:%S"))
+}
+
+fn httpd_line(time: DateTime<Local>, level: Level, pid: u32, text: &str) -> String {
+    let name = match level {
+        Level::Critical => "crit",
+        Level::Error => "error",
+        Level::Warning => "warn",
+        Level::Notice => "notice",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    };
+    format!("[{}] [wsgi:{name}] [pid {pid}] {text}\n", time.format("%a %b %d %H:%M:%S%.6f %Y"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotated_log_is_opened_anew() {
+        let directory = std::env::temp_dir().join(format!("neat-log-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (path, moved) = (directory.join("error.log"), directory.join("error.log.1"));
+        let mut log = Log::new(Some(path.clone()), Level::Notice as u32, "nginx");
+        log.say(Level::Notice, "one");
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::write(&path, "").unwrap();
+        log.line(Level::Error, 7, "two");
+        log.say(Level::Info, "three");
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert!(read(&moved).ends_with(": one\n"), "{}", read(&moved));
+        assert!(read(&path).ends_with("[error] 7#0: two\n"), "{}", read(&path));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,53 @@
+//! Signals as bytes of a pipe, so that a loop that waits for descriptors sees them. No thread blocks any: children of an
+//! application would inherit that.
+
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::fcntl::OFlag;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+static PIPE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn write_down(number: i32) {
+    shared::ffi::guard::guard("signal", (), || {
+        let errno = nix::errno::Errno::last_raw();
+        let byte = [u8::try_from(number).unwrap_or(0)];
+        // SAFETY: write is allowed in a handler; a pipe that is full has woken its reader already.
+        unsafe { libc::write(PIPE.load(Ordering::Relaxed), byte.as_ptr().cast(), 1) };
+        nix::errno::Errno::set_raw(errno);
+    });
+}
+
+/// Has these signals written into a new pipe, in place of one of before.
+///
+/// # Errors
+/// The system's.
+pub fn catch(signals: &[Signal]) -> nix::Result<OwnedFd> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let before = PIPE.swap(write.into_raw_fd(), Ordering::Relaxed);
+    if before >= 0 {
+        // SAFETY: it was this module's, and no handler writes to it any more.
+        let _ = unsafe { libc::close(before) };
+    }
+    let action = SigAction::new(SigHandler::Handler(write_down), SaFlags::SA_RESTART, SigSet::empty());
+    for signal in signals {
+        // SAFETY: the handler only writes to a pipe.
+        unsafe { sigaction(*signal, &action) }?;
+    }
+    Ok(read)
+}
+
+/// The signals that have come since the last time.
+pub fn caught(pipe: &OwnedFd) -> Vec<Signal> {
+    let mut bytes = [0; 64];
+    let length = read(pipe.as_raw_fd(), &mut bytes);
+    let numbers = bytes.iter().take(length).map(|byte| i32::from(*byte));
+    numbers.filter_map(|number| Signal::try_from(number).ok()).collect()
+}
+
+fn read(descriptor: RawFd, into: &mut [u8]) -> usize {
+    // SAFETY: reads into memory of the caller's.
+    let read = unsafe { libc::read(descriptor, into.as_mut_ptr().cast(), into.len()) };
+    usize::try_from(read).unwrap_or(0)
+}

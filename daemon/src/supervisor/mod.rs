@@ -1,0 +1,243 @@
+//! The supervisor: knows every group, follows the server, and decides.
+
+pub mod generation;
+pub mod group;
+pub mod responder;
+pub mod sockets;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use shared::daemon::conf::DaemonConf;
+use shared::daemon::launch;
+use shared::log::Level;
+
+use crate::log::Log;
+use crate::signals;
+use group::{Group, Surroundings};
+
+/// How often the clock and the scripts are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How long what an application left behind has to end by itself.
+const LAST_GRACE: Duration = Duration::from_millis(500);
+
+struct Supervisor {
+    conf: DaemonConf,
+    file: File,
+    lifeline: OwnedFd,
+    signals: OwnedFd,
+    log: Log,
+    groups: BTreeMap<String, Group>,
+    stopping: bool,
+}
+
+/// Reads the configuration that the server wrote.
+///
+/// # Errors
+/// A sentence for the log.
+pub fn read_conf(file: &mut File) -> Result<DaemonConf, String> {
+    let mut text = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut text)).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&text)
+        .map_err(|error| format!("the server's configuration cannot be read: {error}"))
+}
+
+/// The life of the supervisor; gives its exit code.
+pub fn live() -> i32 {
+    // SAFETY: the keeper hands these over, and nothing was opened before.
+    let [lifeline, conf] = [launch::LIFELINE, launch::CONF].map(|number| unsafe { launch::take(number) });
+    match Supervisor::new(lifeline, File::from(conf)) {
+        Ok(mut supervisor) => {
+            supervisor.run();
+            0
+        }
+        Err(why) => {
+            eprintln!("neatd cannot start: {why}");
+            1
+        }
+    }
+}
+
+/// Has this process inherit whatever its descendants leave behind.
+pub fn adopt_orphans() {
+    // SAFETY: a flag of this process.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+}
+
+/// Ends what is left of this process's children.
+pub fn bury() {
+    let begin = Instant::now();
+    let children = || {
+        let path = format!("/proc/self/task/{}/children", std::process::id());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect::<Vec<_>>()
+    };
+    loop {
+        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
+        {
+        }
+        let left = children();
+        if left.is_empty() {
+            return;
+        }
+        let signal = if begin.elapsed() < LAST_GRACE { Signal::SIGTERM } else { Signal::SIGKILL };
+        for pid in left {
+            // A child of this process that was not reaped: the number is still its.
+            let _ = kill(pid, signal);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+impl Supervisor {
+    fn new(lifeline: OwnedFd, mut file: File) -> Result<Self, String> {
+        adopt_orphans();
+        let conf = read_conf(&mut file)?;
+        let caught = [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT];
+        let signals = signals::catch(&caught).map_err(|error| error.to_string())?;
+        let log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
+        Ok(Self { conf, file, lifeline, signals, log, groups: BTreeMap::new(), stopping: false })
+    }
+
+    fn run(&mut self) {
+        sockets::sweep(&self.conf.prefix);
+        self.apply();
+        let mut last = Instant::now();
+        loop {
+            self.wait();
+            self.look_at_lifeline();
+            for signal in signals::caught(&self.signals) {
+                match signal {
+                    Signal::SIGHUP => self.renew_all("it was told to (SIGHUP)"),
+                    Signal::SIGTERM | Signal::SIGINT => self.stop(),
+                    _ => {}
+                }
+            }
+            self.each(|group, around| group.hear(around));
+            self.reap();
+            if last.elapsed() >= TICK || self.stopping {
+                last = Instant::now();
+                let stopping = self.stopping;
+                self.each(|group, around| group.tick(around, stopping));
+            }
+            self.groups.retain(|name, group| {
+                let wanted = !self.stopping && self.conf.groups.iter().any(|spec| spec.conf.name == *name);
+                wanted || !group.is_over()
+            });
+            if self.stopping && self.groups.is_empty() {
+                break;
+            }
+        }
+        bury();
+        sockets::sweep(&self.conf.prefix);
+    }
+
+    fn each(&mut self, mut work: impl FnMut(&mut Group, &mut Surroundings<'_>)) {
+        let mut around = Surroundings { conf: &self.conf, lifeline: &self.lifeline, log: &mut self.log };
+        for group in self.groups.values_mut() {
+            work(group, &mut around);
+        }
+    }
+
+    fn wait(&mut self) {
+        let unserved: Vec<usize> = self
+            .groups
+            .values()
+            .enumerate()
+            .filter(|(_, group)| group.unserved().is_some())
+            .map(|(index, _)| index)
+            .collect();
+        let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if !self.stopping {
+            polled.push(PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN));
+        }
+        for group in self.groups.values() {
+            let generations = group.current.iter().chain(group.next.iter()).chain(group.old.iter());
+            polled.extend(generations.map(|one| PollFd::new(one.reports.as_fd(), PollFlags::POLLIN)));
+            if let Some(listener) = group.unserved() {
+                polled.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+                let asked = group.responder.descriptors();
+                polled.extend(asked.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)));
+            }
+        }
+        let tick = if self.stopping { Duration::from_millis(20) } else { TICK };
+        let _ = poll(&mut polled, PollTimeout::try_from(tick).unwrap_or(PollTimeout::MAX));
+        drop(polled);
+        for (index, group) in self.groups.values_mut().enumerate() {
+            if unserved.contains(&index) {
+                group.respond();
+            }
+        }
+    }
+
+    fn look_at_lifeline(&mut self) {
+        if self.stopping {
+            return;
+        }
+        let mut bytes = [0; 64];
+        match recv(self.lifeline.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => self.stop(),
+            Ok(_) => self.read_anew(),
+            Err(_) => {}
+        }
+    }
+
+    fn read_anew(&mut self) {
+        match read_conf(&mut self.file) {
+            Ok(conf) => {
+                self.log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
+                self.conf = conf;
+                self.apply();
+            }
+            // It is written once more, and said then.
+            Err(why) => self.log.say(Level::Warning, &why),
+        }
+    }
+
+    /// Makes the groups what the configuration says.
+    fn apply(&mut self) {
+        for spec in &self.conf.groups {
+            let group = self.groups.entry(spec.conf.name.clone()).or_insert_with(|| Group::new(spec.clone()));
+            group.spec = spec.clone();
+        }
+        let names: Vec<String> = self.conf.groups.iter().map(|spec| spec.conf.name.clone()).collect();
+        self.each(|group, around| {
+            if names.contains(&group.spec.conf.name) {
+                group.renew(around);
+            } else {
+                group.stop(group.spec.conf.graceful_timeout);
+            }
+        });
+    }
+
+    fn renew_all(&mut self, why: &str) {
+        self.log.say(Level::Notice, &format!("every process group is renewed: {why}"));
+        self.each(|group, around| group.renew(around));
+    }
+
+    fn stop(&mut self) {
+        if !std::mem::replace(&mut self.stopping, true) {
+            self.each(|group, _| group.stop(group.spec.conf.shutdown_timeout));
+        }
+    }
+
+    fn reap(&mut self) {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(status) => {
+                    let mut known = false;
+                    self.each(|group, around| known = known || group.has_ended(around, status));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Answers for a group that has no process yet: 503, with what the log says in full.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send};
+use shared::wire::decode::Side;
+use shared::wire::{Frame, Reader, encode};
+
+/// Connections that are answered at a time.
+const MOST: usize = 256;
+
+struct Asked {
+    socket: OwnedFd,
+    reader: Reader,
+    answered: bool,
+}
+
+/// The connections of a group without a process.
+#[derive(Default)]
+pub struct Responder {
+    asked: Vec<Asked>,
+}
+
+impl Responder {
+    /// What to wait for.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.asked.iter().map(|asked| asked.socket.as_fd())
+    }
+
+    /// Answers whoever has asked.
+    pub fn answer(&mut self, listener: &OwnedFd, retry_after: u16, why: &str) {
+        while self.asked.len() < MOST {
+            let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+            let Ok(accepted) = accept4(listener.as_raw_fd(), flags) else { break };
+            // SAFETY: just made, and nobody else's.
+            let socket = unsafe { OwnedFd::from_raw_fd(accepted) };
+            self.asked.push(Asked { socket, reader: Reader::new(Side::Server), answered: false });
+        }
+        self.asked.retain_mut(|asked| asked.go_on(retry_after, why));
+    }
+}
+
+impl Asked {
+    /// Reads on; `false` when the connection is done with.
+    fn go_on(&mut self, retry_after: u16, why: &str) -> bool {
+        let mut bytes = [0; 16 * 1024];
+        loop {
+            let length = match recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return false,
+                Ok(length) => length,
+                Err(error) => return error == nix::Error::EAGAIN || error == nix::Error::EINTR,
+            };
+            let mut input = bytes.get(..length).unwrap_or_default();
+            loop {
+                let exchange = match self.reader.next(&mut input) {
+                    Err(_) => return false,
+                    Ok(None) => break,
+                    Ok(Some(received)) if matches!(received.frame, Frame::Request { .. }) => {
+                        received.exchange
+                    }
+                    Ok(Some(_)) => continue,
+                };
+                let mut answer = Vec::new();
+                if !self.answered {
+                    encode::hello(&mut answer);
+                }
+                encode::failed(&mut answer, exchange, 503, retry_after, why.as_bytes());
+                encode::closing(&mut answer);
+                self.answered = true;
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                if send(self.socket.as_raw_fd(), &answer, flags).is_err() {
+                    return false;
+                }
+            }
+        }
+    }
+}

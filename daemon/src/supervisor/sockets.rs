@@ -1,0 +1,110 @@
+//! The sockets of a group: each generation binds one of its own, and gives it the group's name when it is ready.
+
+use std::fs::Permissions;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{Backlog, listen};
+use nix::unistd::{Uid, chown};
+
+/// Binds a socket that only `owner` may connect to. The process's mask keeps others out before its mode is set.
+///
+/// # Errors
+/// The system's.
+pub fn bind(path: &Path, owner: Option<Uid>, backlog: u32) -> std::io::Result<OwnedFd> {
+    let _ = std::fs::remove_file(path);
+    let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    nix::sys::stat::umask(before);
+    let listener = bound?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    if let Some(owner) = owner {
+        chown(path, Some(owner), None)?;
+    }
+    listener.set_nonblocking(true)?;
+    let listener = OwnedFd::from(listener);
+    let backlog = i32::try_from(backlog).ok().and_then(|backlog| Backlog::new(backlog).ok());
+    listen(&listener, backlog.unwrap_or(Backlog::MAXCONN))?;
+    Ok(listener)
+}
+
+/// Has servers find the socket at `own` under `public`, in place of whatever they found there before. No connection is refused in
+/// between.
+///
+/// # Errors
+/// The system's.
+pub fn publish(own: &Path, public: &Path) -> std::io::Result<()> {
+    let mut between = own.as_os_str().to_owned();
+    between.push("~");
+    let between = PathBuf::from(between);
+    let _ = std::fs::remove_file(&between);
+    std::fs::hard_link(own, &between)?;
+    std::fs::rename(&between, public)
+}
+
+/// Whether two paths are one socket.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let inode = |path: &Path| std::fs::symlink_metadata(path).ok().map(|about| (about.dev(), about.ino()));
+    inode(one).is_some_and(|found| Some(found) == inode(other))
+}
+
+/// Whether somebody listens at a path.
+pub fn is_alive(path: &Path) -> bool {
+    UnixStream::connect(path).is_ok()
+}
+
+/// Removes a generation's socket, and the group's name where that still leads to it.
+pub fn remove(own: &Path, public: &Path) {
+    if is_same(own, public) {
+        let _ = std::fs::remove_file(public);
+    }
+    let _ = std::fs::remove_file(own);
+}
+
+/// Removes sockets of this prefix that nobody listens at any more: those of a supervisor that was killed.
+pub fn sweep(prefix: &Path) {
+    let (Some(directory), Some(name)) = (prefix.parent(), prefix.file_name()) else { return };
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let mut beginning = name.to_string_lossy().into_owned();
+    beginning.push('.');
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let ours = name.starts_with(&beginning) && (name.ends_with(".sock") || name.ends_with(".sock~"));
+        if ours && !is_alive(&entry.path()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_name_is_handed_on_without_a_gap() {
+        let directory = std::env::temp_dir().join(format!("neat-sockets-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let place = |name: &str| directory.join(name);
+        let public = place("wsgi.shop.sock");
+        let one = bind(&place("wsgi.shop.1.sock"), None, 8).unwrap();
+        publish(&place("wsgi.shop.1.sock"), &public).unwrap();
+        UnixStream::connect(&public).unwrap().write_all(b"x").unwrap();
+        let _two = bind(&place("wsgi.shop.2.sock"), None, 8).unwrap();
+        publish(&place("wsgi.shop.2.sock"), &public).unwrap();
+        assert!(is_same(&place("wsgi.shop.2.sock"), &public));
+        remove(&place("wsgi.shop.1.sock"), &public);
+        assert!(is_alive(&public));
+        assert_eq!(std::fs::metadata(&public).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(one);
+        std::fs::write(place("wsgi.other.sock"), "").unwrap();
+        sweep(&place("wsgi"));
+        assert!(!place("wsgi.other.sock").exists() && public.exists());
+        remove(&place("wsgi.shop.2.sock"), &public);
+        assert!(!public.exists());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

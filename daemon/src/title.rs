@@ -1,0 +1,31 @@
+//! What ps shows of a worker: it is forked, so that its arguments are those of its zygote, which left room for this.
+
+use std::os::unix::ffi::OsStrExt;
+
+/// Writes over this process's arguments, as far as they reach.
+pub fn set(title: &str) {
+    let bytes: Vec<u8> = title.bytes().filter(|byte| *byte >= b' ').collect();
+    if let Some((start, length)) = arguments() {
+        let used = bytes.len().min(length.saturating_sub(1));
+        // SAFETY: the kernel says that the arguments lie there; Rust's own copies of them are elsewhere, and nobody else writes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, used);
+            std::ptr::write_bytes(start.add(used), 0, length - used);
+        }
+    }
+    let short: Vec<u8> = bytes.iter().copied().take(15).chain(std::iter::once(0)).collect();
+    // SAFETY: a C string of at most 16 bytes, which is copied.
+    unsafe { libc::prctl(libc::PR_SET_NAME, short.as_ptr()) };
+}
+
+/// Where the arguments lie in this process's memory, as /proc/self/stat says (proc(5), fields 48 and 49).
+fn arguments() -> Option<(*mut u8, usize)> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(45);
+    let start: usize = fields.next()?.parse().ok()?;
+    let end: usize = fields.next()?.parse().ok()?;
+    let known = std::env::args_os().map(|argument| argument.as_bytes().len() + 1).sum::<usize>();
+    let length = end.checked_sub(start)?;
+    // What the kernel says has to be what the process was started with.
+    (start != 0 && length == known).then_some((start as *mut u8, length))
+}

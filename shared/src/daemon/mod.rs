@@ -1,0 +1,8 @@
+//! Daemon mode as the servers see it: what neatd is told ([`conf`]), starting it ([`launch`]), and having its workers answer where a
+//! thread may wait for that ([`client`]).
+
+#[allow(unsafe_code)]
+pub mod client;
+pub mod conf;
+#[allow(unsafe_code)]
+pub mod launch;
