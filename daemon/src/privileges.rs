@@ -1,24 +1,16 @@
 //! Giving up what the server's user may do: every step in its order, and every step checked.
 
-use std::ffi::CString;
-use std::path::PathBuf;
-
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Group, Uid, User, chdir, chroot, getgrouplist, setgroups, setresgid, setresuid};
+use nix::unistd::{Uid, chdir, chroot, setgroups, setresgid, setresuid};
 use shared::conf::group::GroupConf;
+use shared::daemon::identity::Identity;
 use thiserror::Error;
 
 /// Why a group's processes cannot be what they are to be.
 #[derive(Debug, Error)]
 pub enum PrivilegeError {
-    /// No such user.
-    #[error("user={0}: there is no such user")]
-    NoUser(String),
-    /// No such group.
-    #[error("group={0}: there is no such group")]
-    NoGroup(String),
-    /// Root.
+    /// They would be root.
     #[error("no application is run as root; give the process group an ordinary user=")]
     Root,
     /// A step was refused.
@@ -32,72 +24,6 @@ pub enum PrivilegeError {
     /// A step was done and did not hold.
     #[error("the user or the group of the process is not what was asked for")]
     NotGiven,
-}
-
-/// Who a group's processes are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The user.
-    pub uid: Uid,
-    /// The group.
-    pub gid: Gid,
-    /// Further groups.
-    pub groups: Vec<Gid>,
-    /// The user's name, if there is one.
-    pub name: Option<String>,
-    /// The user's own directory.
-    pub home: Option<PathBuf>,
-}
-
-fn user(written: &str) -> Result<(Uid, Option<User>), PrivilegeError> {
-    let unknown = || PrivilegeError::NoUser(written.to_owned());
-    if let Some(number) = written.strip_prefix('#') {
-        let uid = Uid::from_raw(number.parse().map_err(|_| unknown())?);
-        return Ok((uid, User::from_uid(uid).ok().flatten()));
-    }
-    let user = User::from_name(written).ok().flatten().ok_or_else(unknown)?;
-    Ok((user.uid, Some(user)))
-}
-
-fn group(written: &str) -> Result<Gid, PrivilegeError> {
-    let unknown = || PrivilegeError::NoGroup(written.to_owned());
-    if let Some(number) = written.strip_prefix('#') {
-        return Ok(Gid::from_raw(number.parse().map_err(|_| unknown())?));
-    }
-    Group::from_name(written).ok().flatten().map(|group| group.gid).ok_or_else(unknown)
-}
-
-impl Identity {
-    /// Who the processes of a group are to be; `server` is the user of the server's own processes, where the server is root.
-    ///
-    /// # Errors
-    /// No such user or group, or root.
-    pub fn of(conf: &GroupConf, server: Option<(u32, u32)>) -> Result<Self, PrivilegeError> {
-        let own = server
-            .map_or((Uid::current(), Gid::current()), |(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)));
-        let (uid, account) = match &conf.user {
-            Some(written) => user(written)?,
-            None => (own.0, User::from_uid(own.0).ok().flatten()),
-        };
-        if uid.is_root() {
-            return Err(PrivilegeError::Root);
-        }
-        let gid = match (&conf.group, &account) {
-            (Some(written), _) => group(written)?,
-            (None, Some(account)) if conf.user.is_some() => account.gid,
-            (None, _) => own.1,
-        };
-        let name = account.as_ref().map(|account| account.name.clone());
-        let groups = match (&conf.supplementary_groups, &name) {
-            (Some(list), _) => list.iter().map(|written| group(written)).collect::<Result<_, _>>()?,
-            (None, Some(name)) => {
-                let name = CString::new(name.as_str()).unwrap_or_default();
-                getgrouplist(&name, gid).unwrap_or_else(|_| vec![gid])
-            }
-            (None, None) => vec![gid],
-        };
-        Ok(Self { uid, gid, groups, name, home: account.map(|account| account.dir) })
-    }
 }
 
 fn step<T>(what: impl Into<String>, done: nix::Result<T>) -> Result<T, PrivilegeError> {
@@ -145,23 +71,4 @@ pub fn drop_to(conf: &GroupConf, identity: &Identity) -> Result<(), PrivilegeErr
     // SAFETY: a flag of this process.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) };
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_not_there_or_root_is_refused() {
-        let mut conf = GroupConf::named("shop");
-        conf.user = Some("no-such-user-here".to_owned());
-        assert!(Identity::of(&conf, None).unwrap_err().to_string().contains("no-such-user-here"));
-        conf.user = Some("#0".to_owned());
-        assert!(matches!(Identity::of(&conf, None), Err(PrivilegeError::Root)));
-        conf.user = Some("#54321".to_owned());
-        let identity = Identity::of(&conf, Some((33, 33))).unwrap();
-        assert_eq!((identity.uid.as_raw(), identity.gid.as_raw(), identity.name), (54321, 33, None));
-        conf.group = Some("no-such-group-here".to_owned());
-        assert!(Identity::of(&conf, None).unwrap_err().to_string().contains("no-such-group-here"));
-    }
 }

@@ -17,6 +17,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use serde::{Deserialize, Serialize};
 use shared::conf::group::GroupConf;
+use shared::daemon::identity::Identity;
 use shared::daemon::launch;
 use shared::http::head::get;
 use shared::http::key::Key;
@@ -26,7 +27,7 @@ use shared::log::Level;
 
 use crate::board::Board;
 use crate::message::{Command, Heard, Report, hear};
-use crate::privileges::{self, Identity};
+use crate::privileges;
 use crate::worker::inbox::Inboxes;
 use crate::worker::{self, Setup};
 use crate::{signals, title};

@@ -12,6 +12,9 @@ pub struct LocationConf {
     chunked_request: Option<bool>,
     request_buffering: Option<bool>,
     enable_sendfile: Option<bool>,
+    process_group: Option<String>,
+    restrict_process: Option<Vec<String>>,
+    error_override: Option<bool>,
 }
 
 impl LocationConf {
@@ -24,6 +27,9 @@ impl LocationConf {
             (Setting::ChunkedRequest, Value::Flag(on)) => self.chunked_request = Some(*on),
             (Setting::RequestBuffering, Value::Flag(on)) => self.request_buffering = Some(*on),
             (Setting::EnableSendfile, Value::Flag(on)) => self.enable_sendfile = Some(*on),
+            (Setting::ProcessGroup, Value::Word(name)) => self.process_group = Some(name.clone()),
+            (Setting::RestrictProcess, Value::Words(names)) => self.restrict_process = Some(names.clone()),
+            (Setting::ErrorOverride, Value::Flag(on)) => self.error_override = Some(*on),
             _ => return false,
         }
         true
@@ -39,6 +45,9 @@ impl LocationConf {
             chunked_request: self.chunked_request.or(outer.chunked_request),
             request_buffering: self.request_buffering.or(outer.request_buffering),
             enable_sendfile: self.enable_sendfile.or(outer.enable_sendfile),
+            process_group: self.process_group.clone().or_else(|| outer.process_group.clone()),
+            restrict_process: self.restrict_process.clone().or_else(|| outer.restrict_process.clone()),
+            error_override: self.error_override.or(outer.error_override),
         }
     }
 
@@ -70,6 +79,24 @@ impl LocationConf {
     #[must_use]
     pub fn request_buffering(&self) -> bool {
         self.request_buffering.unwrap_or(true)
+    }
+
+    /// Which processes run the application, as written; the server's own where nothing was.
+    #[must_use]
+    pub fn process_group(&self) -> &str {
+        self.process_group.as_deref().unwrap_or_default()
+    }
+
+    /// The groups that a variable may choose; `None` for all.
+    #[must_use]
+    pub fn restrict_process(&self) -> Option<&[String]> {
+        self.restrict_process.as_deref()
+    }
+
+    /// Whether the server's own error pages replace the application's.
+    #[must_use]
+    pub fn error_override(&self) -> bool {
+        self.error_override.unwrap_or(false)
     }
 
     /// Whether files are sent by the kernel; `None` where the server's own setting holds.

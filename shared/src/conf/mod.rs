@@ -1,6 +1,7 @@
 //! Configuration in two stages: as written ([`location`], [`process`]), as decided ([`mount`]).
 
 pub mod group;
+pub mod groups;
 pub mod location;
 pub mod mount;
 pub mod process;

@@ -74,12 +74,14 @@ fn is_dotted(name: &str) -> bool {
 }
 
 /// Packs the entries that every request of a mount shares: the target, the callable and the settings that the engine reads,
-/// and whatever constant keys of environ the server adds through `more`.
+/// and whatever constant keys of environ the server adds through `more`. `group` is the process group; empty for the server's own
+/// processes.
 #[must_use]
 pub fn pack(
     target: &Target,
     callable: &str,
     conf: &LocationConf,
+    group: &str,
     more: impl FnOnce(&mut HeadBuilder),
 ) -> RequestHead {
     let mut head = HeadBuilder::new();
@@ -92,7 +94,7 @@ pub fn pack(
     }
     head.set(Key::CallableObject, callable.as_bytes());
     head.set(Key::ScriptReloading, if conf.script_reloading() { b"1" } else { b"0" });
-    head.set(Key::ProcessGroup, b"");
+    head.set(Key::ProcessGroup, group.as_bytes());
     head.set(Key::ApplicationGroup, b"");
     head.set(Key::RequestHandler, b"wsgi-script");
     more(&mut head);
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_packed_entries_say_what_to_load() {
-        let packed = pack(&Target::Script("/a.wsgi".into()), "app", &LocationConf::default(), |head| {
+        let packed = pack(&Target::Script("/a.wsgi".into()), "app", &LocationConf::default(), "", |head| {
             head.set(Key::ServerSoftware, b"x");
         });
         assert_eq!(packed.get(Key::TargetScript), Some(&b"/a.wsgi"[..]));

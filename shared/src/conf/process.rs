@@ -11,6 +11,8 @@ pub struct ProcessConf {
     home: Option<PathBuf>,
     path: Vec<PathBuf>,
     threads: Option<u32>,
+    restrict_embedded: bool,
+    socket_prefix: Option<String>,
 }
 
 impl ProcessConf {
@@ -20,6 +22,9 @@ impl ProcessConf {
             (Setting::PythonHome, Value::Path(home)) => self.home = Some(home.clone()),
             (Setting::PythonPath, Value::Paths(path)) => self.path.clone_from(path),
             (Setting::Threads, Value::Number(threads)) => self.threads = Some(*threads),
+            (Setting::RestrictEmbedded, Value::Flag(on)) => self.restrict_embedded = *on,
+            (Setting::SocketPrefix, Value::Word(prefix)) => self.socket_prefix = Some(prefix.clone()),
+            (Setting::Needless, _) => {}
             _ => return false,
         }
         true
@@ -35,6 +40,18 @@ impl ProcessConf {
     #[must_use]
     pub fn path(&self) -> &[PathBuf] {
         &self.path
+    }
+
+    /// Whether no application may run in the server's own processes.
+    #[must_use]
+    pub const fn restrict_embedded(&self) -> bool {
+        self.restrict_embedded
+    }
+
+    /// How the paths of the groups' sockets begin, given the directory for files of the running server.
+    #[must_use]
+    pub fn socket_prefix(&self, run_directory: &std::path::Path) -> PathBuf {
+        run_directory.join(self.socket_prefix.as_deref().unwrap_or("wsgi"))
     }
 
     /// Python threads per worker.

@@ -180,8 +180,8 @@ impl Pool {
     }
 
     fn take(&self, fresh: bool) -> Result<Link, Fault> {
-        while !fresh {
-            let Some(link) = self.idle().pop() else { break };
+        let next = || if fresh { None } else { self.idle().pop() };
+        while let Some(link) = next() {
             if link.is_quiet() {
                 return Ok(link);
             }

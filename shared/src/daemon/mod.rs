@@ -4,5 +4,6 @@
 #[allow(unsafe_code)]
 pub mod client;
 pub mod conf;
+pub mod identity;
 #[allow(unsafe_code)]
 pub mod launch;

@@ -1,4 +1,4 @@
-//! The directives of embedded mode.
+//! Every directive of both servers.
 
 use super::{Directive, Kind, Places, Setting, Spelling};
 
@@ -122,5 +122,77 @@ pub const DIRECTIVES: &[Directive] = &[
         syntax: "number",
         default: "16",
         doc: c"Python threads per nginx worker; httpd's threads are those of its MPM",
+    },
+    Directive {
+        setting: Setting::DaemonProcess,
+        apache: spelt(c"WSGIDaemonProcess", MAIN_SERVER),
+        nginx: spelt(c"wsgi_daemon_process", MAIN),
+        kind: Kind::Words(1, 64),
+        syntax: "name [option=value...]",
+        default: "none",
+        doc: c"declares a process group: supervised processes of its own, with their own user, Python and limits",
+    },
+    Directive {
+        setting: Setting::ProcessGroup,
+        apache: spelt(c"WSGIProcessGroup", MAIN_SERVER_LOCATION),
+        nginx: spelt(c"wsgi_process_group", MAIN_SERVER_LOCATION),
+        kind: Kind::Word,
+        syntax: "name|embedded|%{GLOBAL}|%{ENV:variable}|$variable",
+        default: "embedded",
+        doc: c"which processes run the application: those of a declared group, or the server's own",
+    },
+    Directive {
+        setting: Setting::RestrictProcess,
+        apache: spelt(c"WSGIRestrictProcess", MAIN_SERVER_LOCATION),
+        nginx: spelt(c"wsgi_restrict_process", MAIN_SERVER_LOCATION),
+        kind: Kind::Words(1, 64),
+        syntax: "name...",
+        default: "every declared group",
+        doc: c"the process groups that a variable may choose",
+    },
+    Directive {
+        setting: Setting::RestrictEmbedded,
+        apache: spelt(c"WSGIRestrictEmbedded", MAIN),
+        nginx: spelt(c"wsgi_restrict_embedded", MAIN),
+        kind: Kind::Flag,
+        syntax: "on|off",
+        default: "off",
+        doc: c"whether no application may run in the server's own processes, which then never load Python",
+    },
+    Directive {
+        setting: Setting::SocketPrefix,
+        apache: spelt(c"WSGISocketPrefix", MAIN),
+        nginx: spelt(c"wsgi_socket_prefix", MAIN),
+        kind: Kind::Word,
+        syntax: "path",
+        default: "wsgi, in the directory of the server's pid file",
+        doc: c"how the paths of the process groups' sockets begin",
+    },
+    Directive {
+        setting: Setting::ErrorOverride,
+        apache: spelt(c"WSGIErrorOverride", EVERYWHERE),
+        nginx: spelt(c"wsgi_intercept_errors", MAIN_SERVER_LOCATION),
+        kind: Kind::Flag,
+        syntax: "on|off",
+        default: "off",
+        doc: c"whether the server's own error pages replace responses of a process group with a status of 400 or more",
+    },
+    Directive {
+        setting: Setting::Needless,
+        apache: spelt(c"WSGIAcceptMutex", MAIN),
+        nginx: None,
+        kind: Kind::Word,
+        syntax: "any",
+        default: "none",
+        doc: c"accepted for configurations of mod_wsgi, and needless",
+    },
+    Directive {
+        setting: Setting::Needless,
+        apache: spelt(c"WSGISocketRotation", MAIN),
+        nginx: None,
+        kind: Kind::Flag,
+        syntax: "on|off",
+        default: "off",
+        doc: c"accepted for configurations of mod_wsgi, and needless: a socket's path stays the same",
     },
 ];

@@ -40,6 +40,20 @@ pub enum Setting {
     ChunkedRequest,
     /// Whether files are sent by the kernel.
     EnableSendfile,
+    /// Declares a process group.
+    DaemonProcess,
+    /// Which processes run the application.
+    ProcessGroup,
+    /// The groups that may be chosen by a variable.
+    RestrictProcess,
+    /// Whether no application runs in the server's own processes.
+    RestrictEmbedded,
+    /// How the paths of the groups' sockets begin.
+    SocketPrefix,
+    /// Whether the server's error pages replace the application's.
+    ErrorOverride,
+    /// What mod_wsgi needs and Neat does not.
+    Needless,
 }
 
 /// Where a directive may stand.

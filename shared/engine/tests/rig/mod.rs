@@ -123,7 +123,7 @@ impl Call {
     }
 
     pub fn target(target: &Target, callable: &str) -> Self {
-        let mount = pack(target, callable, &LocationConf::default(), |head| {
+        let mount = pack(target, callable, &LocationConf::default(), "", |head| {
             head.set(Key::ServerSoftware, b"rig/1");
         });
         let mut head = HeadBuilder::new();

@@ -1,0 +1,194 @@
+//! The process groups of a configuration, and which of them runs a request.
+
+use std::path::Path;
+
+use thiserror::Error;
+
+use super::group::GroupConf;
+use crate::daemon::conf::{GroupSpec, check_sockets};
+use crate::daemon::identity;
+use crate::loader::locate::locate;
+use crate::vocabulary::value::ValueError;
+
+/// Which processes run an application, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The server's own.
+    Embedded,
+    /// Those of a group.
+    Named(String),
+    /// Those that a variable of the request's environment names (`%{ENV:name}`).
+    Variable(String),
+}
+
+impl Choice {
+    /// Reads what is written behind `WSGIProcessGroup` and `process-group=`, or what nginx's variables gave.
+    #[must_use]
+    pub fn read(written: &str) -> Self {
+        match written {
+            "" | "%{GLOBAL}" | "embedded" => Self::Embedded,
+            _ => match written.strip_prefix("%{ENV:").and_then(|rest| rest.strip_suffix('}')) {
+                Some(variable) => Self::Variable(variable.to_owned()),
+                None => Self::Named(written.to_owned()),
+            },
+        }
+    }
+}
+
+/// Why a request's group cannot run it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ChoiceError {
+    /// No such group.
+    #[error("the process group \"{name}\" is not declared ({declared})")]
+    Unknown {
+        /// What was written.
+        name: String,
+        /// Those that are.
+        declared: String,
+    },
+    /// A variable may not choose it.
+    #[error(
+        "the process group \"{0}\" is not one of those that a variable may choose here (WSGIRestrictProcess, wsgi_restrict_process)"
+    )]
+    Restricted(String),
+}
+
+/// The declared groups.
+#[derive(Clone, Debug, Default)]
+pub struct Groups {
+    specs: Vec<GroupSpec>,
+}
+
+impl Groups {
+    /// Takes a declaration. An identical second one is the same group: configurations clone virtual hosts.
+    ///
+    /// # Errors
+    /// What is wrong with it; the answer otherwise are warnings.
+    pub fn declare(&mut self, words: &[String]) -> Result<Vec<String>, ValueError> {
+        let (conf, warnings) = GroupConf::parse(words)?;
+        match self.specs.iter().find(|spec| spec.conf.name == conf.name) {
+            Some(before) if before.conf == conf => {}
+            Some(_) => {
+                return Err(ValueError::Other(format!(
+                    "declares the process group \"{}\" a second time with other options; give it another name",
+                    conf.name
+                )));
+            }
+            None => self.specs.push(GroupSpec { conf, mounts: Vec::new() }),
+        }
+        Ok(warnings)
+    }
+
+    /// Whether any was declared.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.specs.is_empty()
+    }
+
+    /// A group.
+    ///
+    /// # Errors
+    /// [`ChoiceError::Unknown`].
+    pub fn find(&self, name: &str) -> Result<&GroupConf, ChoiceError> {
+        let found = self.specs.iter().find(|spec| spec.conf.name == name);
+        found.map(|spec| &spec.conf).ok_or_else(|| {
+            let names: Vec<&str> = self.specs.iter().map(|spec| spec.conf.name.as_str()).collect();
+            let declared = if names.is_empty() {
+                "none is: declare it with WSGIDaemonProcess or wsgi_daemon_process".to_owned()
+            } else {
+                format!("declared are: {}", names.join(", "))
+            };
+            ChoiceError::Unknown { name: name.to_owned(), declared }
+        })
+    }
+
+    /// The group that a variable chose, if it may.
+    ///
+    /// # Errors
+    /// [`ChoiceError`].
+    pub fn chosen(&self, name: &str, restricted: Option<&[String]>) -> Result<&GroupConf, ChoiceError> {
+        if restricted.is_some_and(|allowed| !allowed.iter().any(|one| one == name)) {
+            return Err(ChoiceError::Restricted(name.to_owned()));
+        }
+        self.find(name)
+    }
+
+    /// Has a group load a mount ahead of its first request.
+    pub fn load_ahead(&mut self, name: &str, mount: &[u8]) {
+        if let Some(spec) = self.specs.iter_mut().find(|spec| spec.conf.name == name) {
+            if !spec.mounts.iter().any(|known| known == mount) {
+                spec.mounts.push(mount.to_vec());
+            }
+        }
+    }
+
+    /// Judges what the groups ask of the system. `server` is the user of the server's processes, where the server is root.
+    ///
+    /// # Errors
+    /// A sentence for the administrator.
+    pub fn check(&self, prefix: &Path, server: Option<(u32, u32)>) -> Result<(), String> {
+        if self.specs.is_empty() {
+            return Ok(());
+        }
+        for spec in &self.specs {
+            let wrong =
+                |error: &dyn std::fmt::Display| format!("process group \"{}\": {error}", spec.conf.name);
+            identity::check(&spec.conf, server).map_err(|error| wrong(&error))?;
+            if spec.conf.chroot.is_none() {
+                locate(spec.conf.python_home.as_deref()).map_err(|error| wrong(&error))?;
+            }
+        }
+        check_sockets(prefix, self.specs.iter().map(|spec| spec.conf.name.as_str()))
+    }
+
+    /// What neatd is told.
+    #[must_use]
+    pub fn specs(&self) -> &[GroupSpec] {
+        &self.specs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declare(groups: &mut Groups, line: &str) -> Result<Vec<String>, ValueError> {
+        groups.declare(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_second_declaration_has_to_be_the_same() {
+        let mut groups = Groups::default();
+        assert_eq!(declare(&mut groups, "shop threads=2"), Ok(vec![]));
+        assert_eq!(declare(&mut groups, "shop threads=2"), Ok(vec![]));
+        assert!(declare(&mut groups, "shop threads=3").unwrap_err().to_string().contains("second time"));
+        assert_eq!(groups.specs().len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_declared_or_not_allowed_is_refused() {
+        let mut groups = Groups::default();
+        assert!(groups.find("shop").unwrap_err().to_string().contains("WSGIDaemonProcess"));
+        declare(&mut groups, "shop").unwrap();
+        assert!(groups.find("ship").unwrap_err().to_string().contains("declared are: shop"));
+        assert!(groups.chosen("shop", None).is_ok());
+        let allowed = ["other".to_owned()];
+        assert_eq!(groups.chosen("shop", Some(&allowed)), Err(ChoiceError::Restricted("shop".into())));
+    }
+
+    #[test]
+    fn a_choice_is_read_as_mod_wsgi_writes_it() {
+        assert_eq!(Choice::read("%{GLOBAL}"), Choice::Embedded);
+        assert_eq!(Choice::read("embedded"), Choice::Embedded);
+        assert_eq!(Choice::read("shop"), Choice::Named("shop".into()));
+        assert_eq!(Choice::read("%{ENV:GROUP}"), Choice::Variable("GROUP".into()));
+    }
+
+    #[test]
+    fn a_user_that_is_not_there_is_an_error_of_the_configuration() {
+        let mut groups = Groups::default();
+        declare(&mut groups, "shop user=no-such-user-here").unwrap();
+        let error = groups.check(Path::new("/tmp/wsgi"), Some((1, 1))).unwrap_err();
+        assert!(error.contains("shop") && error.contains("no-such-user-here"), "{error}");
+    }
+}
