@@ -98,6 +98,7 @@ fn httpd_bindings() {
         "http_request.h",
         "ap_mpm.h",
         "ap_regex.h",
+        "unixd.h",
         "util_filter.h",
         "apr_buckets.h",
         "apr_portable.h",
@@ -109,7 +110,7 @@ fn httpd_bindings() {
         .clang_args(&arguments)
         .allowlist_function("(ap|apr)_.*")
         .allowlist_type("(ap|apr)_.*|module|command_rec|request_rec|server_rec|conn_rec|cmd_parms")
-        .allowlist_var("(AP|APR|APLOG|HTTP|MODULE|M|OR|RSRC|ACCESS|EXEC|OPT)_.*|ap_server_conf|OK|DECLINED|DONE|REQUEST_NO_BODY|NOT_IN_.*|apr_bucket_type_.*")
+        .allowlist_var("(AP|APR|APLOG|HTTP|MODULE|M|OR|RSRC|ACCESS|EXEC|OPT)_.*|ap_server_conf|ap_server_root|ap_pglobal|ap_unixd_config|OK|DECLINED|DONE|REQUEST_NO_BODY|NOT_IN_.*|apr_bucket_type_.*")
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .rust_target(bindgen::RustTarget::stable(85, 0).unwrap_or_default())
         .rust_edition(bindgen::RustEdition::Edition2024)

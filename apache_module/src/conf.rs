@@ -27,6 +27,8 @@ pub struct Alias {
     pub callable: Option<String>,
     /// `pass-authorization=`.
     pub pass_authorization: Option<bool>,
+    /// `process-group=`.
+    pub process_group: Option<String>,
     /// Whether both groups are named, so that the script is loaded when a child begins.
     pub preload: bool,
 }
@@ -60,12 +62,4 @@ impl DirectoryConf {
     pub fn merge(outer: &Self, inner: &Self) -> Self {
         Self { location: inner.location.inherit(&outer.location) }
     }
-}
-
-/// How a request came to its script, noted when its URL was translated.
-pub struct Mounted {
-    /// `callable-object=` of the alias.
-    pub callable: Option<String>,
-    /// `pass-authorization=` of the alias.
-    pub pass_authorization: Option<bool>,
 }

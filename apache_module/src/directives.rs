@@ -8,9 +8,10 @@ use shared::vocabulary::value::{Value, ValueError, parse};
 use shared::vocabulary::{Directive, Setting};
 
 use crate::conf::{Alias, DirectoryConf, Pattern, ServerConf};
+use crate::daemons;
 use crate::ffi::{Pool, Regex};
 
-/// Takes a directive.
+/// Takes a directive. There is a server's configuration where it stands outside of every section that is about a place.
 ///
 /// # Errors
 /// A sentence for the administrator; httpd puts file, line and the directive's name before it.
@@ -18,17 +19,30 @@ pub fn take(
     directive: &Directive,
     words: &[&[u8]],
     pool: Pool<'_>,
-    server: &mut ServerConf,
+    place: &str,
+    server: Option<&mut ServerConf>,
     directory: &mut DirectoryConf,
 ) -> Result<(), ValueError> {
     let value = parse(directive, words)?;
     judge(directive.setting, &value)?;
     match (directive.setting, &value) {
+        (Setting::ProcessGroup, Value::Word(name)) => daemons::choose(name, place),
+        (Setting::DaemonProcess, Value::Words(words)) => return daemons::declare(words, place),
+        _ => {}
+    }
+    if directory.location.apply(directive.setting, &value) {
+        return Ok(());
+    }
+    let Some(server) = server else { return Err(ValueError::Other("is not allowed here".to_owned())) };
+    match (directive.setting, &value) {
         (Setting::Mount | Setting::MountMatch, Value::Words(words)) => {
-            server.aliases.push(alias(directive, words, pool)?);
+            let alias = alias(directive, words, pool)?;
+            if let Some(group) = &alias.process_group {
+                daemons::choose(group, place);
+            }
+            server.aliases.push(alias);
             Ok(())
         }
-        _ if directory.location.apply(directive.setting, &value) => Ok(()),
         _ if server.process.apply(directive.setting, &value) => Ok(()),
         _ => Err(ValueError::Other("is not a directive of httpd".to_owned())),
     }
@@ -49,7 +63,10 @@ fn alias(directive: &Directive, words: &[String], pool: Pool<'_>) -> Result<Alia
         }
         Pattern::Prefix(prefix(url, target).as_bytes().to_vec())
     };
-    if !target.starts_with('/') && directive.setting == Setting::Mount {
+    // A group of the expression may be the whole path.
+    let may_be_absolute =
+        target.starts_with('/') || directive.setting == Setting::MountMatch && target.starts_with('$');
+    if !may_be_absolute {
         return Err(ValueError::Relative(target.clone()));
     }
     let mut alias = Alias {
@@ -57,6 +74,7 @@ fn alias(directive: &Directive, words: &[String], pool: Pool<'_>) -> Result<Alia
         target: PathBuf::from(target),
         callable: None,
         pass_authorization: None,
+        process_group: None,
         preload: false,
     };
     for option in options {
@@ -83,13 +101,13 @@ fn take_option(alias: &mut Alias, option: &str) -> Result<(), ValueError> {
         "pass-authorization" if value.eq_ignore_ascii_case("on") => alias.pass_authorization = Some(true),
         "pass-authorization" if value.eq_ignore_ascii_case("off") => alias.pass_authorization = Some(false),
         "pass-authorization" => return Err(ValueError::Flag(value.to_owned())),
-        // In embedded mode there is one interpreter, the main one; whoever asks for it by name gets it.
+        // A process has one interpreter, the main one; whoever asks for it by name gets it.
         "application-group" if value == "%{GLOBAL}" => {}
-        "process-group" if value == "%{GLOBAL}" || value.is_empty() => {}
-        "process-group" | "application-group" => {
+        "process-group" => alias.process_group = Some(value.to_owned()),
+        "application-group" => {
             return Err(ValueError::Other(format!(
-                "asks for {name}={value}, but this version of Neat runs every application in httpd's own processes and their main \
-                 interpreter; leave the option out"
+                "asks for {name}={value}, but this version of Neat runs every application in the main interpreter of its processes; \
+                 leave the option out"
             )));
         }
         _ => {

@@ -1,22 +1,22 @@
 //! Every entry point from httpd: raw pointers in, safe types out, one call. Each is guarded.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
 use httpd_sys::macros::{no_command, standard_module};
 use httpd_sys::{
     ACCESS_CONF, APR_HOOK_MIDDLE, DECLINED, HTTP_INTERNAL_SERVER_ERROR, NOT_IN_VIRTUALHOST, OK, OR_FILEINFO,
     RSRC_CONF, ap_check_cmd_context, ap_hook_check_config, ap_hook_child_init, ap_hook_handler,
-    ap_hook_translate_name, apr_pool_t, cmd_func, cmd_how_TAKE_ARGV, cmd_parms, command_rec, module,
-    request_rec, server_rec,
+    ap_hook_post_config, ap_hook_pre_config, ap_hook_translate_name, apr_pool_t, cmd_func, cmd_how_TAKE_ARGV,
+    cmd_parms, command_rec, module, request_rec, server_rec,
 };
 use shared::ffi::guard::{guard, tell_panics_to};
 use shared::log::Level;
 use shared::vocabulary::{DIRECTIVES, Places, Spelling};
 
 use crate::conf::{DirectoryConf, ServerConf};
-use crate::ffi::{Pool, Request, Server, borrowed, main_server_line, place, startup_line};
+use crate::ffi::{Pool, Request, Server, borrowed, is_first_pass, main_server_line, place, startup_line};
 use crate::handler::{Answer, handle};
-use crate::{directives, process, translate};
+use crate::{daemons, directives, process, translate};
 
 /// A command table, which httpd only reads.
 struct Commands([command_rec; DIRECTIVES.len() + 1]);
@@ -122,11 +122,6 @@ unsafe extern "C" fn merge_server(
     })
 }
 
-/// A message that httpd prints behind file, line and directive. It lives as long as the process, which is about to end.
-fn complaint(text: String) -> *const c_char {
-    CString::new(text).map_or(c"the message has a NUL".as_ptr(), |text| text.into_raw().cast_const())
-}
-
 unsafe extern "C" fn take_directive(
     command: *mut cmd_parms,
     conf: *mut c_void,
@@ -150,21 +145,62 @@ unsafe extern "C" fn take_directive(
                 return wrong;
             }
         }
-        // SAFETY: the configurations were made by `create_server` and `create_directory`; nothing else refers to them while httpd
-        // reads its configuration, in one thread.
-        let taken = unsafe {
-            let Some(server) = place::<ServerConf>((*command.server).module_config) else {
-                return c"has no server to belong to".as_ptr();
-            };
-            directives::take(
-                directive,
-                &words,
-                Pool::new(command.pool),
-                &mut **server,
-                &mut *conf.cast::<DirectoryConf>(),
-            )
+        // SAFETY: the configurations were made by `create_server` and `create_directory`. While httpd reads its own configuration, in
+        // one thread, nothing else refers to them. A `.htaccess`, which is read beside other requests, has a directory's
+        // configuration of its own and does not come near the server's.
+        let (pool, server, directory) = unsafe {
+            let is_server = command.override_ & RSRC_CONF != 0;
+            let server = if is_server { place::<ServerConf>((*command.server).module_config) } else { None };
+            let server = server.and_then(|place| (*place).as_mut());
+            (Pool::new(command.pool), server, &mut *conf.cast::<DirectoryConf>())
         };
-        taken.err().map_or(std::ptr::null(), |error| complaint(format!("{name} {error}")))
+        // SAFETY: httpd keeps the line that it reads for the call.
+        let line = unsafe { place_of(command) };
+        match directives::take(directive, &words, pool, &line, server, directory) {
+            Ok(()) => std::ptr::null(),
+            Err(error) => pool.text(format!("{name} {error}").as_bytes()).cast_const(),
+        }
+    })
+}
+
+/// File and line of a directive.
+///
+/// # Safety
+/// `command` is what httpd lends for a directive.
+unsafe fn place_of(command: &cmd_parms) -> String {
+    // SAFETY: the caller's promise; a `.htaccess` has its line as well.
+    let (file, number) = unsafe {
+        let Some(line) = command.directive.as_ref() else { return String::new() };
+        (borrowed(line.filename).unwrap_or_default(), line.line_num)
+    };
+    format!("{}:{number}", String::from_utf8_lossy(file))
+}
+
+unsafe extern "C" fn pre_config(_: *mut apr_pool_t, _: *mut apr_pool_t, _: *mut apr_pool_t) -> c_int {
+    guard("pre_config", HTTP_INTERNAL_SERVER_ERROR, || {
+        daemons::forget();
+        OK
+    })
+}
+
+unsafe extern "C" fn post_config(
+    _: *mut apr_pool_t,
+    _: *mut apr_pool_t,
+    _: *mut apr_pool_t,
+    server: *mut server_rec,
+) -> c_int {
+    guard("post_config", HTTP_INTERNAL_SERVER_ERROR, || {
+        if is_first_pass() {
+            return OK;
+        }
+        // SAFETY: the main server lives with the configuration.
+        match daemons::launch(unsafe { Server::new(server) }) {
+            Ok(()) => OK,
+            Err(error) => {
+                startup_line(Level::Critical, format!("mod_neat: {error}").as_bytes());
+                HTTP_INTERNAL_SERVER_ERROR
+            }
+        }
     })
 }
 
@@ -174,6 +210,8 @@ unsafe extern "C" fn register_hooks(_: *mut apr_pool_t) {
         // SAFETY: functions and lists live as long as the process, which never unloads this module (-z nodelete).
         unsafe {
             let none = std::ptr::null();
+            ap_hook_pre_config(Some(pre_config), none, none, APR_HOOK_MIDDLE);
+            ap_hook_post_config(Some(post_config), none, none, APR_HOOK_MIDDLE);
             ap_hook_check_config(Some(check_config), none, none, APR_HOOK_MIDDLE);
             ap_hook_child_init(Some(child_init), none, none, APR_HOOK_MIDDLE);
             ap_hook_translate_name(

@@ -1,6 +1,6 @@
 //! An httpd request as an exchange, in httpd's own thread.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
 
 use shared::exchange::{Body, BodyError, End, Exchange, SendError};
@@ -8,13 +8,13 @@ use shared::http::head::RequestHead;
 use shared::log::Level;
 use shared::wsgi::response::ResponseHead;
 
-use crate::ffi::Request;
+use crate::ffi::{FileSending, Request};
 use crate::log;
 use crate::output::Output;
 use crate::request_body::RequestBody;
 
 /// How the exchange ended, for httpd.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// Nobody ended it: there was no Python to run it.
     #[default]
@@ -23,6 +23,8 @@ pub enum Outcome {
     Answered,
     /// httpd is to answer this status.
     Status(u16),
+    /// httpd is to answer with what is at another path of its own.
+    Elsewhere(Vec<u8>),
 }
 
 /// A request of httpd.
@@ -31,10 +33,14 @@ pub struct HttpdExchange<'r> {
     mount: &'r [u8],
     head: &'r RequestHead,
     has_body: bool,
-    sendfile: bool,
+    sending: FileSending,
+    is_daemons: bool,
+    error_override: bool,
+    /// The application's response goes nowhere: httpd answers in its place.
+    is_replaced: bool,
     body: Option<RequestBody<'r>>,
     output: Output<'r>,
-    outcome: &'r Cell<Outcome>,
+    outcome: &'r RefCell<Outcome>,
 }
 
 /// What an exchange is made of, besides its request.
@@ -45,23 +51,53 @@ pub struct Parts<'r> {
     pub head: &'r RequestHead,
     /// Whether the request has a body.
     pub has_body: bool,
-    /// Whether the kernel may send files.
-    pub sendfile: bool,
+    /// How files may be sent.
+    pub sending: FileSending,
+    /// Whether a process group serves it.
+    pub is_daemons: bool,
+    /// Whether httpd's own error pages replace the application's (`WSGIErrorOverride`).
+    pub error_override: bool,
     /// Where it is said how the exchange ended.
-    pub outcome: &'r Cell<Outcome>,
+    pub outcome: &'r RefCell<Outcome>,
 }
 
 impl<'r> HttpdExchange<'r> {
     /// An exchange over a request.
     pub fn new(request: Request<'r>, parts: Parts<'r>) -> Self {
-        let Parts { mount, head, has_body, sendfile, outcome } = parts;
-        Self { request, mount, head, has_body, sendfile, body: None, output: Output::new(request), outcome }
+        let Parts { mount, head, has_body, sending, is_daemons, error_override, outcome } = parts;
+        Self {
+            request,
+            mount,
+            head,
+            has_body,
+            sending,
+            is_daemons,
+            error_override,
+            is_replaced: false,
+            body: None,
+            output: Output::new(request),
+            outcome,
+        }
     }
 
     /// Whether a filter that found the request's body bad has answered in our place: whatever followed would come behind a whole
     /// response, as if it were the beginning of the next.
     fn is_answered(&self) -> bool {
         self.body.as_ref().is_some_and(RequestBody::is_answered)
+    }
+
+    /// What httpd answers in place of a response of a process group: its own error page (`WSGIErrorOverride`), or, for a 200 with a
+    /// `Location` that is a path, what is there (RFC 3875 section 6.2.2, which mod_wsgi keeps to in daemon mode).
+    fn instead_of(&self, head: ResponseHead<'_>) -> Option<Outcome> {
+        if !self.is_daemons {
+            return None;
+        }
+        if self.error_override && head.status >= 400 {
+            return Some(Outcome::Status(head.status));
+        }
+        let location = head.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"location"));
+        let path = location.map(|(_, value)| value).filter(|value| value.starts_with(b"/"))?;
+        (head.status == 200).then(|| Outcome::Elsewhere(path.to_vec()))
     }
 
     fn refuse_if_answered(&self) -> Result<(), SendError> {
@@ -89,7 +125,13 @@ impl Exchange for HttpdExchange<'_> {
 
     fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), SendError> {
         self.refuse_if_answered()?;
-        self.outcome.set(Outcome::Answered);
+        if let Some(instead) = self.instead_of(head) {
+            self.is_replaced = true;
+            self.outcome.replace(instead);
+            return Ok(());
+        }
+        self.outcome.replace(Outcome::Answered);
+        self.request.forget_content_type();
         self.request.set_status(head.status, head.reason);
         for (name, value) in head.fields() {
             if name.eq_ignore_ascii_case(b"content-type") {
@@ -106,25 +148,41 @@ impl Exchange for HttpdExchange<'_> {
 
     fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
         self.refuse_if_answered()?;
+        if self.is_replaced {
+            return Ok(());
+        }
         self.output.send(self.request, data)
     }
 
     fn send_file(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SendError> {
         self.refuse_if_answered()?;
-        self.output.send_file(self.request, file, offset, length, self.sendfile)
+        if self.is_replaced {
+            return Ok(());
+        }
+        self.output.send_file(self.request, file, offset, length, self.sending)
     }
 
     fn flush(&mut self) -> Result<(), SendError> {
         self.refuse_if_answered()?;
+        if self.is_replaced {
+            return Ok(());
+        }
         self.output.flush(self.request)
     }
 
+    fn retry_after(&mut self, seconds: u16) {
+        self.request.set_error_header(b"Retry-After", seconds.to_string().as_bytes());
+    }
+
     fn end(&mut self, end: End) {
+        if self.is_replaced {
+            return;
+        }
         match end {
-            _ if self.is_answered() => self.outcome.set(Outcome::Answered),
+            _ if self.is_answered() => drop(self.outcome.replace(Outcome::Answered)),
             End::Complete => self.output.end(self.request),
             End::Cut => self.output.cut(self.request),
-            End::Status(status) => self.outcome.set(Outcome::Status(status)),
+            End::Status(status) => drop(self.outcome.replace(Outcome::Status(status))),
         }
     }
 

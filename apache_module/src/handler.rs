@@ -1,18 +1,17 @@
 //! The content handler: whether the script may run, and running it.
 
-use std::cell::Cell;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::ffi::CString;
 
 use httpd_sys::OPT_EXECCGI;
+use shared::conf::location::LocationConf;
 use shared::http::length;
 use shared::log::Level;
 
-use crate::conf::{DirectoryConf, Mounted};
+use crate::conf::{Alias, DirectoryConf};
 use crate::exchange::{HttpdExchange, Outcome, Parts};
-use crate::ffi::{FileKind, Request};
-use crate::{log, process, request};
+use crate::ffi::{FileKind, FileSending, Request};
+use crate::{daemons, log, process, request};
 
 /// What a handler tells httpd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,21 +32,21 @@ pub fn handle(request: Request<'_>) -> Answer {
     if !request.handler().is_some_and(|handler| NAMES.contains(&handler)) {
         return Answer::Declined;
     }
-    let mounted = request.note::<Mounted>();
-    match refusal(request, mounted) {
+    let alias = request.note::<Alias>();
+    match refusal(request, alias.is_some()) {
         Some(status) => Answer::Status(status),
-        None => serve(request, mounted),
+        None => serve(request, alias),
     }
 }
 
 /// Why the script may not run, as a status; the log has the reason.
-fn refusal(request: Request<'_>, mounted: Option<&Mounted>) -> Option<u16> {
+fn refusal(request: Request<'_>, mounted: bool) -> Option<u16> {
     let refuse = |status, why: &str| {
         let file = String::from_utf8_lossy(request.filename().unwrap_or(b"")).into_owned();
         log::to_request(request, Level::Error, format!("{why}: {file}").as_bytes());
         Some(status)
     };
-    if mounted.is_none() && !request.allows(OPT_EXECCGI) {
+    if !mounted && !request.allows(OPT_EXECCGI) {
         return refuse(403, "Options ExecCGI is off in this directory, so that this script may not run");
     }
     match request.file_kind() {
@@ -68,36 +67,65 @@ fn refusal(request: Request<'_>, mounted: Option<&Mounted>) -> Option<u16> {
     }
 }
 
-fn serve(request: Request<'_>, mounted: Option<&Mounted>) -> Answer {
-    let Some(engine) = process::engine() else {
-        log::to_request(
-            request,
-            Level::Error,
-            b"Python is not running in this process; the error log says why at its start",
-        );
-        return Answer::Status(503);
+fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
+    let defaults = LocationConf::default();
+    let location = request.directory_conf::<DirectoryConf>().map_or(&defaults, |conf| &conf.location);
+    let written = alias.and_then(|alias| alias.process_group.as_deref());
+    let variable = |name: &str| {
+        let name = CString::new(name).ok()?;
+        request.variable(&name).map(|value| String::from_utf8_lossy(value).into_owned())
     };
-    let location =
-        request.directory_conf::<DirectoryConf>().map(|conf| conf.location.clone()).unwrap_or_default();
-    let pass_authorization = mounted.and_then(|mounted| mounted.pass_authorization);
-    let script = PathBuf::from(OsStr::from_bytes(request.filename().unwrap_or(b"")));
-    let mount = request::mount(request, script, &location, mounted);
+    let chosen = daemons::connections(
+        written.unwrap_or_else(|| location.process_group()),
+        location.restrict_process(),
+        variable,
+    );
+    let group = match chosen {
+        Ok(group) => group,
+        Err(error) => {
+            log::to_request(request, Level::Error, error.to_string().as_bytes());
+            return Answer::Status(500);
+        }
+    };
+    let name = group.as_ref().map(|(name, _)| name.as_str()).unwrap_or_default();
+    let pass_authorization = alias.and_then(|alias| alias.pass_authorization);
+    let callable = alias.and_then(|alias| alias.callable.as_deref()).unwrap_or_else(|| location.callable());
+    let mount = request::mount(request, callable, location, name);
     let head = request::head(request, pass_authorization.unwrap_or_else(|| location.pass_authorization()));
-    let outcome = Cell::new(Outcome::default());
-    engine.call(HttpdExchange::new(
+    let outcome = RefCell::new(Outcome::default());
+    let mut exchange = HttpdExchange::new(
         request,
         Parts {
             mount: mount.as_bytes(),
             head: &head,
             has_body: has_body(request),
-            sendfile: location.enable_sendfile().unwrap_or_else(|| request.core_sendfile()),
+            sending: FileSending {
+                sendfile: location.enable_sendfile().unwrap_or_else(|| request.core_sendfile()),
+                mmap: request.core_mmap(),
+            },
+            is_daemons: group.is_some(),
+            error_override: location.error_override(),
             outcome: &outcome,
         },
-    ));
-    match outcome.get() {
+    );
+    match (group, process::engine()) {
+        (Some((_, connections)), _) => connections.serve(&mut exchange),
+        (None, Some(engine)) => engine.call(exchange),
+        (None, None) => {
+            let why = "no application runs in httpd's own processes here: WSGIRestrictEmbedded is on, every place names a process \
+                       group, or Python did not start, which the error log says then";
+            log::to_request(request, Level::Error, why.as_bytes());
+            return Answer::Status(if process::is_restricted(request.server()) { 500 } else { 503 });
+        }
+    }
+    match outcome.into_inner() {
         Outcome::Answered => Answer::Done,
         Outcome::Status(status) => Answer::Status(status),
         Outcome::Unserved => Answer::Status(500),
+        Outcome::Elsewhere(location) => {
+            request.redirect_inside(&location);
+            Answer::Done
+        }
     }
 }
 

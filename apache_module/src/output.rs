@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use shared::exchange::SendError;
 
-use crate::ffi::{Brigade, Request};
+use crate::ffi::{Brigade, FileSending, Request};
 use crate::request_body::is_reset;
 
 /// A block up to this size is copied and leaves together with the end of the response, or with the next flush.
@@ -51,12 +51,12 @@ impl<'r> Output<'r> {
         file: BorrowedFd<'_>,
         offset: u64,
         length: u64,
-        sendfile: bool,
+        sending: FileSending,
     ) -> Result<(), SendError> {
         if length == 0 {
             return Ok(());
         }
-        if let Err(error) = self.brigade.add_file(file, offset, length, sendfile) {
+        if let Err(error) = self.brigade.add_file(file, offset, length, sending) {
             request.log(shared::log::Level::Error, format!("the file cannot be sent: {error}").as_bytes());
             return Err(SendError::Server);
         }
@@ -81,6 +81,8 @@ impl<'r> Output<'r> {
     /// Passes on that the response is not whole.
     pub fn cut(&mut self, request: Request<'r>) {
         request.close_connection();
+        // Before the head has left httpd would send nothing at all, or a page of its own in HTTP/2.
+        let _ = self.flush(request);
         self.brigade.add_cut();
         self.brigade.add_end();
         let _ = self.pass(request);

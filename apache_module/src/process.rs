@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use shared::conf::groups::Choice;
 use shared::conf::mount::{Target, pack};
 use shared::loader::load::{Engine, LoadError, Start, engine_beside, start};
 use shared::loader::locate::{LocateError, locate};
@@ -12,7 +13,7 @@ use thiserror::Error;
 
 use crate::conf::{DirectoryConf, ServerConf};
 use crate::ffi::{Mpm, Pool, Server, version};
-use crate::log;
+use crate::{daemons, log};
 
 /// How long the threads of an application are waited for when a child ends.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -33,6 +34,9 @@ pub enum ProcessError {
     /// The engine's file is not where it belongs.
     #[error("the engine \"{0}\" is missing; it has to lie beside mod_neat.so")]
     NoEngine(PathBuf),
+    /// Something about a process group.
+    #[error("{0}")]
+    Group(String),
 }
 
 /// The engine of this child, if it runs.
@@ -40,7 +44,11 @@ pub fn engine() -> Option<Engine> {
     ENGINE.get().copied()
 }
 
-fn engine_file() -> Result<PathBuf, ProcessError> {
+/// The engine's file, which lies beside this module.
+///
+/// # Errors
+/// It does not.
+pub fn engine_file() -> Result<PathBuf, ProcessError> {
     let file = engine_beside(&HERE).unwrap_or_default();
     if file.is_file() { Ok(file) } else { Err(ProcessError::NoEngine(file)) }
 }
@@ -52,13 +60,24 @@ fn engine_file() -> Result<PathBuf, ProcessError> {
 pub fn check(main: Server<'_>) -> Result<(), ProcessError> {
     let Some(conf) = main.conf::<ServerConf>() else { return Ok(()) };
     engine_file()?;
-    locate(conf.process.home())?;
-    Ok(())
+    if daemons::needs_embedded(main) {
+        locate(conf.process.home())?;
+    }
+    daemons::check(main)
+}
+
+/// Whether the configuration keeps applications out of httpd's own processes.
+pub fn is_restricted(server: Server<'_>) -> bool {
+    server.conf::<ServerConf>().is_some_and(|conf| conf.process.restrict_embedded())
 }
 
 /// Starts Python in a child, and sees to its end.
 pub fn begin(pool: Pool<'_>, main: Server<'static>) {
     let Some(conf) = main.conf::<ServerConf>() else { return };
+    daemons::begin(main);
+    if !daemons::needs_embedded(main) {
+        return;
+    }
     match launch(conf) {
         Ok(engine) => {
             let _ = ENGINE.set(engine);
@@ -97,8 +116,12 @@ fn preload(engine: Engine, main: Server<'static>) {
         let defaults = server.directory_conf::<DirectoryConf>();
         for alias in conf.aliases.iter().filter(|alias| alias.preload && alias.target.is_file()) {
             let location = defaults.map(|defaults| defaults.location.clone()).unwrap_or_default();
+            let group = alias.process_group.as_deref().unwrap_or_else(|| location.process_group());
+            if Choice::read(group) != Choice::Embedded {
+                continue;
+            }
             let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
-            let packed = pack(&Target::Script(alias.target.clone()), callable, &location, |_| ());
+            let packed = pack(&Target::Script(alias.target.clone()), callable, &location, "", |_| ());
             // Where this fails the log has the traceback, and the first request tries again.
             let _ = engine.preload(packed.as_bytes());
         }

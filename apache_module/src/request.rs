@@ -1,5 +1,7 @@
 //! Packing a request's head for the engine.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use shared::conf::location::LocationConf;
@@ -7,18 +9,12 @@ use shared::conf::mount::{Target, pack};
 use shared::http::head::{HeadBuilder, RequestHead};
 use shared::http::key::Key;
 
-use crate::conf::Mounted;
 use crate::ffi::{Request, banner};
 
 /// What all requests of the script share.
-pub fn mount(
-    request: Request<'_>,
-    script: PathBuf,
-    conf: &LocationConf,
-    mounted: Option<&Mounted>,
-) -> RequestHead {
-    let callable = mounted.and_then(|mounted| mounted.callable.as_deref()).unwrap_or_else(|| conf.callable());
-    pack(&Target::Script(script), callable, conf, |head| {
+pub fn mount(request: Request<'_>, callable: &str, conf: &LocationConf, group: &str) -> RequestHead {
+    let script = PathBuf::from(OsStr::from_bytes(request.filename().unwrap_or(b"")));
+    pack(&Target::Script(script), callable, conf, group, |head| {
         head.set(Key::ServerSoftware, banner());
         head.set(Key::GatewayInterface, b"CGI/1.1");
         let optional = |head: &mut HeadBuilder, key, value: Option<&[u8]>| {
@@ -41,18 +37,24 @@ pub fn head(request: Request<'_>, pass_authorization: bool) -> RequestHead {
     for (name, value) in request.headers() {
         head.header(name, value);
     }
+    for (name, value) in request.environment() {
+        match Key::of_name(name) {
+            Some(key) if is_open(key) => head.set(key, value),
+            Some(_) => {}
+            None => head.set_named(name, value),
+        }
+    }
     let uri = request.uri().unwrap_or(b"/");
     let path_info = request.path_info().unwrap_or(b"");
-    let script_name = uri.strip_suffix(path_info).unwrap_or(uri);
-    let scheme = request.scheme();
+    let script_name = script_name(uri, path_info);
     head.set(Key::RequestMethod, request.method().unwrap_or(b"GET"));
     head.set(Key::ScriptName, script_name);
     head.set(Key::MountPoint, script_name);
     head.set(Key::PathInfo, path_info);
     head.set(Key::QueryString, request.query().unwrap_or(b""));
     head.set(Key::RequestUri, request_target(request));
-    head.set(Key::RequestScheme, scheme);
-    head.set(Key::UrlScheme, scheme);
+    head.set(Key::RequestScheme, request.scheme());
+    head.set(Key::UrlScheme, url_scheme(request));
     head.set(Key::ServerName, request.server_name().unwrap_or(b""));
     head.set(Key::ServerPort, request.server_port().to_string().as_bytes());
     head.set(Key::ServerProtocol, request.protocol().unwrap_or(b"HTTP/1.0"));
@@ -74,10 +76,39 @@ pub fn head(request: Request<'_>, pass_authorization: bool) -> RequestHead {
     }
     head.set(Key::ConnectionId, request.connection_id().to_string().as_bytes());
     head.set(Key::RequestStart, request.time().to_string().as_bytes());
-    for (name, value) in request.environment() {
-        head.set_named(name, value);
-    }
     head.finish()
+}
+
+/// Whether the request's environment may set a key. The others are the request's own to say, as CGI's variables are: mod_include
+/// leaves those of the page in the environment of what it includes.
+fn is_open(key: Key) -> bool {
+    matches!(key, Key::Https | Key::RemoteHost | Key::RemoteUser | Key::AuthType)
+        || key.name().starts_with("HTTP_")
+}
+
+/// `wsgi.url_scheme`. As with mod_wsgi, a server behind a proxy that ends TLS says it with the variable HTTPS (`SetEnvIf
+/// X-Forwarded-Proto https HTTPS=on`).
+fn url_scheme(request: Request<'_>) -> &[u8] {
+    let is_on = |value: &[u8]| value.eq_ignore_ascii_case(b"on") || value == b"1";
+    if request.variable(c"HTTPS").is_some_and(is_on) { b"https" } else { request.scheme() }
+}
+
+/// What of a URL comes before its path info. Several slashes are the same as one, for httpd makes one of them where it looks for
+/// the script (`ap_find_path_info`). All of the URL where a rewrite has nothing of it left.
+fn script_name<'u>(uri: &'u [u8], path_info: &[u8]) -> &'u [u8] {
+    let (mut rest, mut wanted) = (uri, path_info);
+    while let Some((last, before)) = wanted.split_last() {
+        let Some(shorter) = rest.strip_suffix(std::slice::from_ref(last)) else { return uri };
+        (rest, wanted) =
+            if *last == b'/' { (without_slashes(rest), without_slashes(wanted)) } else { (shorter, before) };
+    }
+    rest
+}
+
+/// A path without the slashes that it ends with.
+fn without_slashes(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    path.get(..end).unwrap_or_default()
 }
 
 /// The request target as the client sent it; internal redirects change what the request itself says.

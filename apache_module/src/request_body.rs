@@ -1,6 +1,6 @@
 //! Reading a request's body from httpd's input filters.
 
-use httpd_sys::{AP_FILTER_ERROR, HTTP_BAD_REQUEST, HTTP_REQUEST_ENTITY_TOO_LARGE, HTTP_REQUEST_TIME_OUT};
+use httpd_sys::{AP_FILTER_ERROR, HTTP_REQUEST_ENTITY_TOO_LARGE, HTTP_REQUEST_TIME_OUT};
 use shared::exchange::BodyError;
 
 use crate::ffi::{Brigade, Kind, Request};
@@ -74,10 +74,9 @@ impl<'r> RequestBody<'r> {
 
     fn judge(&mut self, request: Request<'r>, status: i32) -> BodyError {
         match status {
-            TIME_UP => BodyError::TimedOut,
-            HTTP_REQUEST_ENTITY_TOO_LARGE => BodyError::TooLarge,
-            HTTP_BAD_REQUEST => BodyError::Malformed,
-            HTTP_REQUEST_TIME_OUT => BodyError::TimedOut,
+            // As `ap_map_http_request_error` has them.
+            TIME_UP | libc::ETIMEDOUT => BodyError::TimedOut,
+            libc::ENOSPC => BodyError::TooLarge,
             AP_FILTER_ERROR => {
                 self.answered = true;
                 match request.status() {

@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use crate::conf::{Alias, Mounted, Pattern, ServerConf};
+use crate::conf::{Alias, Pattern, ServerConf};
 use crate::ffi::Request;
 
 /// The handler's name, mod_wsgi's own.
@@ -15,10 +15,7 @@ pub fn translate(request: Request<'_>) -> bool {
     for alias in &conf.aliases {
         if let Some(filename) = filename(request, alias, uri) {
             request.lead_to(&filename, HANDLER);
-            request.set_note(Mounted {
-                callable: alias.callable.clone(),
-                pass_authorization: alias.pass_authorization,
-            });
+            request.set_note(alias);
             return true;
         }
     }

@@ -159,7 +159,7 @@ impl LocConf {
 
     fn pack(&self, target: &Target, callable: Option<&str>) -> RequestHead {
         let callable = callable.unwrap_or(self.settings.callable());
-        mount::pack(target, callable, &self.settings, |head: &mut HeadBuilder| {
+        mount::pack(target, callable, &self.settings, "", |head: &mut HeadBuilder| {
             for (key, value) in &self.constant {
                 head.set(*key, value);
             }

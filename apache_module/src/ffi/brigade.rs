@@ -1,16 +1,16 @@
 //! Brigades of buckets: how bytes travel through httpd's filters.
 
 use std::ffi::c_int;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use httpd_sys::macros::{delete, first, insert_tail};
 use httpd_sys::{
     APR_FOPEN_SENDFILE_ENABLED, HTTP_BAD_GATEWAY, ap_bucket_eoc_create, ap_bucket_error_create, ap_filter_t,
     ap_get_brigade, ap_input_mode_t_AP_MODE_READBYTES, ap_pass_brigade, apr_brigade_cleanup,
     apr_brigade_create, apr_brigade_insert_file, apr_bucket, apr_bucket_alloc_t, apr_bucket_brigade,
-    apr_bucket_eos_create, apr_bucket_flush_create, apr_bucket_heap_create, apr_bucket_transient_create,
-    apr_bucket_type_eos, apr_file_t, apr_off_t, apr_os_file_put, apr_read_type_e_APR_BLOCK_READ,
-    apr_status_t,
+    apr_bucket_eos_create, apr_bucket_file_enable_mmap, apr_bucket_flush_create, apr_bucket_heap_create,
+    apr_bucket_transient_create, apr_bucket_type_eos, apr_file_dup, apr_file_t, apr_off_t, apr_os_file_get,
+    apr_os_file_put, apr_read_type_e_APR_BLOCK_READ, apr_status_t,
 };
 
 use super::Pool;
@@ -22,6 +22,15 @@ pub enum Kind {
     Data,
     /// The end of the stream.
     End,
+}
+
+/// How a file may be read on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct FileSending {
+    /// By the kernel, where no filter changes it (`EnableSendfile`).
+    pub sendfile: bool,
+    /// By mapping it (`EnableMMAP`).
+    pub mmap: bool,
 }
 
 /// A brigade in a request's pool.
@@ -71,7 +80,7 @@ impl<'r> Brigade<'r> {
         self.pass(filters)
     }
 
-    /// Adds a range of a file, by a descriptor of its own that goes with the pool.
+    /// Adds a range of a file, by a descriptor of its own that goes with the pool, or with the one that a filter moves it to.
     ///
     /// # Errors
     /// What the system says where the descriptor cannot be duplicated.
@@ -80,31 +89,44 @@ impl<'r> Brigade<'r> {
         file: BorrowedFd<'_>,
         offset: u64,
         length: u64,
-        sendfile: bool,
+        sending: FileSending,
     ) -> std::io::Result<()> {
-        let own = file.try_clone_to_owned()?;
         let too_large = |_| std::io::Error::from(std::io::ErrorKind::InvalidInput);
         let (offset, length) = (
             apr_off_t::try_from(offset).map_err(too_large)?,
             apr_off_t::try_from(length).map_err(too_large)?,
         );
-        let mut descriptor: c_int = own.as_raw_fd();
-        let mut wrapped: *mut apr_file_t = std::ptr::null_mut();
-        let flags = if sendfile { APR_FOPEN_SENDFILE_ENABLED } else { 0 };
-        // SAFETY: the descriptor is open, and is given to the pool's cleanup right below.
-        let status =
-            unsafe { apr_os_file_put(&raw mut wrapped, &raw mut descriptor, flags, self.pool.raw()) };
-        if status != 0 {
-            return Err(std::io::Error::other("httpd refused the file"));
+        let own = self.duplicate(file, sending.sendfile)?;
+        // SAFETY: brigade, file and pool live; the last bucket is one of the file's, which all share what `enable_mmap` changes.
+        unsafe {
+            let last = apr_brigade_insert_file(self.raw, own, offset, length, self.pool.raw());
+            apr_bucket_file_enable_mmap(last, c_int::from(sending.mmap));
         }
-        let descriptor = own.into_raw_fd();
-        self.pool.at_end(move || {
-            // SAFETY: the descriptor is ours alone: `apr_os_file_put` registers no cleanup.
-            unsafe { libc::close(descriptor) };
-        });
-        // SAFETY: brigade, file and pool live.
-        unsafe { apr_brigade_insert_file(self.raw, wrapped, offset, length, self.pool.raw()) };
         Ok(())
+    }
+
+    /// APR's own duplicate of a descriptor. Only what APR opened has a cleanup that moves with the file when a bucket outlives the
+    /// request, as in HTTP/2; `apr_os_file_put` takes none over.
+    fn duplicate(&self, file: BorrowedFd<'_>, sendfile: bool) -> std::io::Result<*mut apr_file_t> {
+        let mut descriptor: c_int = file.as_raw_fd();
+        let (mut lent, mut own): (*mut apr_file_t, *mut apr_file_t) =
+            (std::ptr::null_mut(), std::ptr::null_mut());
+        let flags = if sendfile { APR_FOPEN_SENDFILE_ENABLED } else { 0 };
+        // SAFETY: the descriptor is open for the call, and the lent file is not used behind it.
+        unsafe {
+            let mut status = apr_os_file_put(&raw mut lent, &raw mut descriptor, flags, self.pool.raw());
+            if status == 0 {
+                status = apr_file_dup(&raw mut own, lent, self.pool.raw());
+            }
+            if status != 0 {
+                return Err(std::io::Error::from_raw_os_error(status));
+            }
+            // The application's children are not to inherit it.
+            if apr_os_file_get(&raw mut descriptor, own) == 0 {
+                libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+        }
+        Ok(own)
     }
 
     /// Adds: send what came before now.

@@ -8,10 +8,12 @@ mod request;
 mod server;
 mod text;
 
-pub use brigade::{Brigade, Kind};
+pub use brigade::{Brigade, FileSending, Kind};
 pub use conf_vector::place;
 pub use pool::Pool;
 pub use regex::Regex;
 pub use request::{FileKind, Request};
-pub use server::{Mpm, Server, banner, main_server_line, startup_line, version};
+pub use server::{
+    Mpm, Server, banner, is_first_pass, main_server_line, run_directory, server_user, startup_line, version,
+};
 pub use text::borrowed;

@@ -25,7 +25,7 @@ impl<'p> Pool<'p> {
     }
 
     /// A copy of the bytes as a C string that lives as long as the pool.
-    pub(super) fn text(self, bytes: &[u8]) -> *mut c_char {
+    pub fn text(self, bytes: &[u8]) -> *mut c_char {
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         // SAFETY: the pool lives; `end` bytes are there.
         unsafe { apr_pstrmemdup(self.raw, bytes.as_ptr().cast(), end) }

@@ -26,6 +26,9 @@ pub struct Request<'r> {
 /// `ENABLE_SENDFILE_ON`.
 const SENDFILE_ON: u32 = 1;
 
+/// `ENABLE_MMAP_OFF`.
+const MMAP_OFF: u32 = 0;
+
 /// What a path of the file system is to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -107,13 +110,12 @@ impl<'r> Request<'r> {
         unsafe { (*place::<T>((*self.raw).request_config)?).as_ref() }
     }
 
-    /// Notes something at the request; there is one kind of note.
-    pub fn set_note<T>(self, note: T) {
-        let note: *mut T = self.pool().own(note);
-        // SAFETY: as for `note`.
+    /// Notes something of the configuration at the request; there is one kind of note.
+    pub fn set_note<T>(self, note: &'r T) {
+        // SAFETY: as for `note`, which only reads.
         unsafe {
             if let Some(place) = place::<T>((*self.raw).request_config) {
-                *place = note;
+                *place = std::ptr::from_ref(note).cast_mut();
             }
         }
     }
@@ -220,6 +222,12 @@ impl<'r> Request<'r> {
         unsafe { entries((*self.raw).headers_in) }
     }
 
+    /// A variable of the request's environment.
+    pub fn variable(self, name: &std::ffi::CStr) -> Option<&'r [u8]> {
+        // SAFETY: the table lives with the request.
+        unsafe { borrowed(apr_table_get((*self.raw).subprocess_env, name.as_ptr())) }
+    }
+
     /// What other modules, and SetEnv, left in the request's environment.
     pub fn environment(self) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
         // SAFETY: as for `headers`.
@@ -232,16 +240,16 @@ impl<'r> Request<'r> {
         unsafe { (*(*self.raw).connection).aborted != 0 }
     }
 
-    /// Has the connection closed behind this response.
-    pub fn close_connection(self) {
-        // SAFETY: as for `local`.
-        unsafe { (*(*self.raw).connection).keepalive = ap_conn_keepalive_e_AP_CONN_CLOSE };
-    }
-
     /// Whether the end of the response has been passed on.
     pub fn is_response_ended(self) -> bool {
         // SAFETY: the request lives.
         unsafe { (*self.raw).eos_sent != 0 }
+    }
+
+    /// Has the connection closed behind this response.
+    pub fn close_connection(self) {
+        // SAFETY: as for `local`.
+        unsafe { (*(*self.raw).connection).keepalive = ap_conn_keepalive_e_AP_CONN_CLOSE };
     }
 
     /// The status that the request has so far.
@@ -258,6 +266,12 @@ impl<'r> Request<'r> {
             (*self.raw).status = c_int::from(status);
             (*self.raw).status_line = self.pool().text(&line);
         }
+    }
+
+    /// Forgets the type that the file's name made httpd think of.
+    pub fn forget_content_type(self) {
+        // SAFETY: the request lives; null is no type.
+        unsafe { ap_set_content_type(self.raw, std::ptr::null()) };
     }
 
     /// Sets the type of the response, and whatever depends on it.
@@ -279,13 +293,43 @@ impl<'r> Request<'r> {
         unsafe { apr_table_add((*self.raw).headers_out, name.as_ptr().cast(), value.as_ptr().cast()) };
     }
 
+    /// Adds a header to whatever is answered, an error page too.
+    pub fn set_error_header(self, name: &[u8], value: &[u8]) {
+        let (name, value) = (terminated(name), terminated(value));
+        // SAFETY: as for `add_header`.
+        unsafe {
+            httpd_sys::apr_table_set(
+                (*self.raw).err_headers_out,
+                name.as_ptr().cast(),
+                value.as_ptr().cast(),
+            );
+        }
+    }
+
+    /// Answers with what is at another path of this server, asked for with GET, as mod_cgi does.
+    pub fn redirect_inside(self, path: &[u8]) {
+        // SAFETY: the request lives; the texts live as long as it, or for ever.
+        unsafe {
+            (*self.raw).method = c"GET".as_ptr();
+            (*self.raw).method_number = httpd_sys::M_GET as c_int;
+            httpd_sys::apr_table_unset((*self.raw).headers_in, c"Content-Length".as_ptr());
+            httpd_sys::ap_internal_redirect_handler(self.pool().text(path), self.raw);
+        }
+    }
+
+    fn core(self) -> Option<&'r core_dir_config> {
+        // SAFETY: the core's configuration is the first of the vector, and every request has one.
+        unsafe { (*(*self.raw).per_dir_config.cast::<*mut core_dir_config>()).as_ref() }
+    }
+
     /// `EnableSendfile`, as the core has it for this directory.
     pub fn core_sendfile(self) -> bool {
-        // SAFETY: the core's configuration is the first of the vector, and every request has one.
-        unsafe {
-            let core = (*self.raw).per_dir_config.cast::<*mut core_dir_config>();
-            (*core).as_ref().is_some_and(|core| core.enable_sendfile() == SENDFILE_ON)
-        }
+        self.core().is_some_and(|core| core.enable_sendfile() == SENDFILE_ON)
+    }
+
+    /// `EnableMMAP`, likewise.
+    pub fn core_mmap(self) -> bool {
+        self.core().is_none_or(|core| core.enable_mmap() != MMAP_OFF)
     }
 
     /// An empty brigade for this request.

@@ -1,12 +1,15 @@
 //! Servers (virtual hosts), and what the MPM says of itself.
 
-use std::ffi::c_int;
+use std::ffi::{OsStr, c_int};
 use std::marker::PhantomData;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use httpd_sys::{
-    AP_MPMQ_IS_FORKED, AP_MPMQ_IS_THREADED, AP_MPMQ_MAX_DAEMONS, AP_MPMQ_MAX_THREADS, APLOG_STARTUP,
-    ap_get_server_banner, ap_get_server_revision, ap_log_error_, ap_mpm_query, ap_server_conf, ap_version_t,
-    server_rec,
+    AP_MPMQ_IS_FORKED, AP_MPMQ_IS_THREADED, AP_MPMQ_MAX_DAEMONS, AP_MPMQ_MAX_THREADS, AP_SQ_MAIN_STATE,
+    AP_SQ_MS_CREATE_PRE_CONFIG, APLOG_STARTUP, ap_get_server_banner, ap_get_server_revision, ap_log_error_,
+    ap_mpm_query, ap_pglobal, ap_runtime_dir_relative, ap_server_conf, ap_server_root, ap_state_query,
+    ap_unixd_config, ap_version_t, server_rec,
 };
 use shared::log::Level;
 
@@ -43,6 +46,30 @@ impl<'s> Server<'s> {
     pub fn admin(self) -> Option<&'s [u8]> {
         // SAFETY: the server lives, and its strings with it.
         unsafe { borrowed((*self.raw).server_admin) }
+    }
+
+    /// The error log's file; `None` where it is something else.
+    pub fn error_log(self) -> Option<PathBuf> {
+        // SAFETY: the server lives, and its strings with it.
+        let written = unsafe { borrowed((*self.raw).error_fname) }?;
+        if written.starts_with(b"|") || written.starts_with(b"syslog") {
+            return None;
+        }
+        // SAFETY: httpd's own string, which lives with the configuration.
+        let root = unsafe { borrowed(ap_server_root) }.unwrap_or(b"/");
+        Some(Path::new(OsStr::from_bytes(root)).join(OsStr::from_bytes(written)))
+    }
+
+    /// The `LogLevel` of this module.
+    pub fn log_level(self) -> u32 {
+        // SAFETY: the server lives; an array of levels has one for each module.
+        let level = unsafe {
+            let log = &(*self.raw).log;
+            let number = usize::try_from(module_index()).unwrap_or(0);
+            let own = (!log.module_levels.is_null()).then(|| *log.module_levels.add(number));
+            own.map(c_int::from).filter(|level| *level >= 0).unwrap_or(log.level)
+        };
+        u32::try_from(level).unwrap_or(4)
     }
 
     /// Every virtual host, from this one on.
@@ -86,6 +113,25 @@ pub fn main_server_line(level: Level, line: &[u8]) {
 /// Writes a line to where the administrator who starts the server looks.
 pub fn startup_line(level: Level, line: &[u8]) {
     write(std::ptr::null_mut(), level as c_int | APLOG_STARTUP, line);
+}
+
+/// Whether httpd reads its configuration only to see whether it can: it starts with the second reading.
+pub fn is_first_pass() -> bool {
+    // SAFETY: asks for a number.
+    unsafe { ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG }
+}
+
+/// Where files of the running server lie.
+pub fn run_directory() -> PathBuf {
+    // SAFETY: the pool of the whole process; the text is copied before anything else is done with it.
+    let run = unsafe { borrowed(ap_runtime_dir_relative(ap_pglobal, c"".as_ptr())) };
+    run.map_or_else(|| PathBuf::from("/run"), |run| PathBuf::from(OsStr::from_bytes(run)))
+}
+
+/// The user and the group of httpd's children, where httpd is root.
+pub fn server_user() -> Option<(u32, u32)> {
+    // SAFETY: asks for a number; httpd's own record, which its configuration filled.
+    unsafe { (libc::geteuid() == 0).then_some((ap_unixd_config.user_id, ap_unixd_config.group_id)) }
 }
 
 /// `SERVER_SOFTWARE`.
