@@ -6,7 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use shared::conf::group::GroupConf;
+use shared::conf::groups::{Choice, Groups};
 use shared::conf::location::LocationConf;
 use shared::conf::mount::{self, Target, TargetError};
 use shared::conf::process::ProcessConf;
@@ -17,15 +20,16 @@ use shared::loader::locate::{self, Python};
 use shared::vocabulary::Setting;
 use thiserror::Error;
 
+use crate::daemons;
 use crate::entry;
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
 use crate::ffi::cycle;
 use crate::ffi::location::Location;
 use crate::ffi::request::Request;
+use crate::ffi::upstream::{Timeouts, Upstream, UpstreamConf};
 
 /// The configuration of the process.
-#[derive(Default)]
 pub struct MainConf {
     /// As written.
     pub process: ProcessConf,
@@ -37,6 +41,68 @@ pub struct MainConf {
     pub mounts: Vec<Arc<RequestHead>>,
     /// The Python to load, and the engine.
     pub python: Option<(Python, PathBuf)>,
+    /// The declared process groups.
+    pub groups: Groups,
+    /// The user and the group of nginx's workers, where nginx is root.
+    pub server_user: Option<(u32, u32)>,
+    /// What `wsgi_cache_path` declares; nginx's own.
+    pub caches: Caches,
+}
+
+/// nginx's array of a module's caches; empty until nginx fills it.
+pub type Caches = nginx_sys::ngx_array_t;
+
+/// Which processes run the application.
+#[derive(Clone, Default)]
+pub enum Group {
+    /// nginx's own.
+    #[default]
+    Embedded,
+    /// A process group's.
+    Named(Arc<Upstream>),
+    /// Those that variables name.
+    Variable(Rc<ComplexValue>),
+}
+
+impl Default for MainConf {
+    fn default() -> Self {
+        Self {
+            process: ProcessConf::default(),
+            seen: Vec::new(),
+            is_used: false,
+            mounts: Vec::new(),
+            python: None,
+            groups: Groups::default(),
+            server_user: None,
+            caches: Caches {
+                elts: std::ptr::null_mut(),
+                nelts: 0,
+                size: 0,
+                nalloc: 0,
+                pool: std::ptr::null_mut(),
+            },
+        }
+    }
+}
+
+impl Default for LocConf {
+    fn default() -> Self {
+        Self {
+            settings: LocationConf::default(),
+            seen: Vec::new(),
+            pass: None,
+            params: Rc::default(),
+            mount_point: Vec::new(),
+            root: None,
+            group: Group::default(),
+            upstream: UpstreamConf::default(),
+            cache_key: std::ptr::null_mut(),
+            names_server: false,
+            block: None,
+            seen_at: Cell::default(),
+            constant: Vec::new(),
+        }
+    }
 }
 
 /// What `wsgi_pass` says.
@@ -58,7 +124,6 @@ pub struct Param {
 }
 
 /// The configuration of a location.
-#[derive(Default)]
 pub struct LocConf {
     /// The settings that both servers have.
     pub settings: LocationConf,
@@ -72,6 +137,12 @@ pub struct LocConf {
     pub mount_point: Vec<u8>,
     /// The document root, where it has variables.
     pub root: Option<ComplexValue>,
+    /// Which processes run the application.
+    pub group: Group,
+    /// What holds for a process group's answers.
+    pub upstream: UpstreamConf,
+    /// `wsgi_cache_key`; nginx's own.
+    pub cache_key: *mut nginx_sys::ngx_http_complex_value_t,
     /// Whether the mount says `SERVER_NAME`; otherwise the request does.
     pub names_server: bool,
     block: Option<Arc<RequestHead>>,
@@ -115,6 +186,9 @@ impl LocConf {
         if self.params.is_empty() {
             self.params = Rc::clone(&outer.params);
         }
+        if self.cache_key.is_null() {
+            self.cache_key = outer.cache_key;
+        }
         if location.is_part_of_another() {
             self.mount_point.clone_from(&outer.mount_point);
             if self.pass.is_none() {
@@ -127,19 +201,60 @@ impl LocConf {
         if location.is_limit_except() && !location.has_handler() {
             location.set_handler(Some(entry::on_request));
         }
-        main.is_used = true;
+        self.decide_group(outer, conf, main)?;
         self.note_constants(&location);
         if location.root().is_none() {
             self.root = Some(ComplexValue::compile(conf, b"$document_root")?);
         }
         if let Pass::Fixed(target, callable) = &*pass {
-            let block = Arc::new(self.pack(target, callable.as_deref()));
+            let block = Arc::new(self.pack(target, callable.as_deref(), self.group_name()));
             self.block = Some(Arc::clone(&block));
-            if !main.mounts.contains(&block) {
-                main.mounts.push(block);
+            match &self.group {
+                Group::Named(upstream) => main.groups.load_ahead(&upstream.name, block.as_bytes()),
+                Group::Embedded | Group::Variable(_) if !main.mounts.contains(&block) => {
+                    main.mounts.push(block)
+                }
+                Group::Embedded | Group::Variable(_) => {}
             }
         }
         Some(())
+    }
+
+    /// Which group runs the application here, and what nginx's upstream needs for that.
+    fn decide_group(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
+        let written = self.settings.process_group().to_owned();
+        if written.contains('$') {
+            self.group = Group::Variable(Rc::new(ComplexValue::compile(conf, written.as_bytes())?));
+        } else if let Choice::Named(name) = Choice::read(&written) {
+            if let Err(error) = main.groups.find(&name) {
+                conf.refuse(&format!("\"wsgi_process_group\": {error}"));
+                return None;
+            }
+            self.group = Group::Named(Arc::new(daemons::upstream(main, &name)));
+        }
+        let is_restricted = main.process.restrict_embedded();
+        main.is_used |= !matches!(self.group, Group::Named(_)) && !is_restricted;
+        if matches!(self.group, Group::Embedded) {
+            return Some(());
+        }
+        let group = main.groups.find(self.group_name()).ok();
+        let millis = |pick: fn(&GroupConf) -> Duration| {
+            usize::try_from(group.map_or(60_000, |group| pick(group).as_millis())).unwrap_or(usize::MAX >> 2)
+        };
+        let timeouts = Timeouts {
+            connect: millis(|group| group.connect_timeout),
+            send: millis(|group| group.socket_timeout),
+            read: millis(|group| group.response_socket_timeout),
+        };
+        self.upstream.decide(&outer.upstream, conf, &timeouts, self.settings.error_override())
+    }
+
+    /// The group's name, where it is fixed; empty for nginx's own processes.
+    pub fn group_name(&self) -> &str {
+        match &self.group {
+            Group::Named(upstream) => &upstream.name,
+            Group::Embedded | Group::Variable(_) => "",
+        }
     }
 
     fn note_constants(&mut self, location: &Location<'_>) {
@@ -157,9 +272,9 @@ impl LocConf {
         }
     }
 
-    fn pack(&self, target: &Target, callable: Option<&str>) -> RequestHead {
+    fn pack(&self, target: &Target, callable: Option<&str>, group: &str) -> RequestHead {
         let callable = callable.unwrap_or(self.settings.callable());
-        mount::pack(target, callable, &self.settings, "", |head: &mut HeadBuilder| {
+        mount::pack(target, callable, &self.settings, group, |head: &mut HeadBuilder| {
             for (key, value) in &self.constant {
                 head.set(*key, value);
             }
@@ -170,7 +285,7 @@ impl LocConf {
     ///
     /// # Errors
     /// [`NoMount`].
-    pub fn mount(&self, request: &Request) -> Result<Arc<RequestHead>, NoMount> {
+    pub fn mount(&self, request: &Request, group: &str) -> Result<Arc<RequestHead>, NoMount> {
         match self.pass.as_deref() {
             None => Err(NoMount::Unset),
             Some(Pass::Fixed(target, _)) => {
@@ -180,13 +295,19 @@ impl LocConf {
                     see(target)?;
                     self.seen_at.set(now);
                 }
+                if group != self.group_name() {
+                    let Some(Pass::Fixed(target, callable)) = self.pass.as_deref() else {
+                        return Err(NoMount::Unset);
+                    };
+                    return Ok(Arc::new(self.pack(target, callable.as_deref(), group)));
+                }
                 self.block.clone().ok_or(NoMount::Unset)
             }
             Some(Pass::Variable(value)) => {
                 let written = value.evaluate(request).ok_or(NoMount::Value)?;
                 let (target, callable) = mount::parse_target(&String::from_utf8_lossy(written))?;
                 see(&target)?;
-                Ok(Arc::new(self.pack(&target, callable.as_deref())))
+                Ok(Arc::new(self.pack(&target, callable.as_deref(), group)))
             }
         }
     }
@@ -213,18 +334,27 @@ pub fn is_there(mount: &RequestHead) -> bool {
 /// # Errors
 /// There is no Python that can be loaded, or no engine.
 pub fn decide_process(main: &mut MainConf) -> Result<(), String> {
+    daemons::check(main)?;
     if !main.is_used {
         return Ok(());
     }
     let python = locate::locate(main.process.home()).map_err(|error| error.to_string())?;
+    main.python = Some((python, engine_file()?));
+    Ok(())
+}
+
+/// The engine's file, which lies beside this module.
+///
+/// # Errors
+/// It does not.
+pub fn engine_file() -> Result<PathBuf, String> {
     let engine = load::engine_beside(entry::lies_here())
         .ok_or_else(|| "cannot tell where ngx_http_wsgi_module.so lies".to_owned())?;
-    if !engine.is_file() {
-        return Err(format!(
-            "\"{}\" is missing: Neat's engine has to lie beside ngx_http_wsgi_module.so",
-            engine.display()
-        ));
+    if engine.is_file() {
+        return Ok(engine);
     }
-    main.python = Some((python, engine));
-    Ok(())
+    Err(format!(
+        "\"{}\" is missing: Neat's engine has to lie beside ngx_http_wsgi_module.so",
+        engine.display()
+    ))
 }

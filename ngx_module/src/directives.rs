@@ -15,6 +15,7 @@ use crate::conf::{LocConf, Param, Pass};
 use crate::entry;
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
+use crate::ffi::upstream::COMMANDS;
 
 const fn count() -> usize {
     let (mut count, mut index) = (0, 0);
@@ -26,8 +27,8 @@ const fn count() -> usize {
 }
 
 /// nginx's table, with the empty one that ends it.
-pub const TABLE: [ngx_command_t; count() + 1] = {
-    let mut table = [const { ngx_command_t::empty() }; count() + 1];
+pub const TABLE: [ngx_command_t; count() + COMMANDS.len() + 1] = {
+    let mut table = [const { ngx_command_t::empty() }; count() + COMMANDS.len() + 1];
     let (mut filled, mut index) = (0, 0);
     while index < DIRECTIVES.len() {
         let directive = &DIRECTIVES[index];
@@ -47,6 +48,12 @@ pub const TABLE: [ngx_command_t; count() + 1] = {
             };
             filled += 1;
         }
+        index += 1;
+    }
+    index = 0;
+    while index < COMMANDS.len() {
+        table[filled] = COMMANDS[index];
+        filled += 1;
         index += 1;
     }
     table
@@ -98,6 +105,11 @@ pub fn apply(name: &[u8], conf: &Conf<'_>) -> Result<(), String> {
     let refused = |why: String| format!("\"{shown}\": {why}");
     if of_process {
         let main = conf.main().ok_or("no memory")?;
+        if let (Setting::DaemonProcess, Value::Words(words)) = (directive.setting, &value) {
+            let warnings = main.groups.declare(words).map_err(|error| format!("\"{shown}\" {error}"))?;
+            warnings.iter().for_each(|warning| conf.warn(&format!("\"{shown}\": {warning}")));
+            return Ok(());
+        }
         note(&mut main.seen, directive.setting).map_err(|why| format!("\"{shown}\" {why}"))?;
         main.process.apply(directive.setting, &value);
         return Ok(());

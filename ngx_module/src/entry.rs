@@ -10,6 +10,7 @@ use nginx_sys::{
 use shared::ffi::guard::guard;
 
 use crate::conf::{self, LocConf, MainConf};
+use crate::daemons;
 use crate::directives;
 use crate::event_loop;
 use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
@@ -39,6 +40,7 @@ pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const CONTEXT).cast_mut().cast(),
     commands: (&raw mut COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
@@ -145,6 +147,7 @@ unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx's own, for this call.
         let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
         let Some(main) = conf.main() else { return ERROR };
+        main.server_user = conf.server_user();
         match conf::decide_process(main) {
             Ok(()) => OK,
             Err(why) => {
@@ -152,6 +155,17 @@ unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
                 ERROR
             }
         }
+    })
+}
+
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // An error here would end a master that only reloads.
+    guard("init_module", OK, || {
+        // SAFETY: nginx's own, for this call.
+        if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
+            daemons::launch(cycle);
+        }
+        OK
     })
 }
 

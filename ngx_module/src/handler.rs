@@ -9,11 +9,12 @@ use crate::entry;
 use crate::exchange::NginxExchange;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
+use crate::ffi::upstream::{self, Upstream};
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE};
 use crate::process::{self, Worker};
 use crate::request::{self, BodyLength};
 use crate::request_body::{self, Progress, StoredBody};
-use crate::{log, serving};
+use crate::{daemons, log, serving};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -23,6 +24,11 @@ pub fn handle(request: Request) -> Code {
     if request.has_chunked_body() && request.is_main() && !conf.settings.chunked_request() {
         let discarded = request.discard_body();
         return if discarded >= SPECIAL_RESPONSE { discarded } else { 411 };
+    }
+    match daemons::choose(&request, conf) {
+        Ok(None) => {}
+        Ok(Some(group)) => return ask(request, conf, &group),
+        Err(code) => return code,
     }
     let streamed = !conf.settings.request_buffering()
         && request.is_main()
@@ -35,6 +41,19 @@ pub fn handle(request: Request) -> Code {
     }
     let code = request.read_client_body(false, Some(entry::on_body_read));
     if code >= SPECIAL_RESPONSE { code } else { DONE }
+}
+
+/// Sends the request to a process group.
+fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
+    let mount = match mount_of(request, conf, &group.name) {
+        Ok(mount) => mount,
+        Err(code) => return code,
+    };
+    let streamed = !conf.settings.request_buffering()
+        && request.is_main()
+        && request.announces_body()
+        && !request.body_was_begun();
+    upstream::begin(request, group, mount, streamed)
 }
 
 /// The body of a buffered request is here.
@@ -61,7 +80,7 @@ fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
         log::request(request, Level::Error, message.as_bytes());
         return Err(503);
     };
-    let mount = mount_of(request, conf)?;
+    let mount = mount_of(request, conf, "")?;
     let (body, length) = body_of(request, streamed)?;
     let head = request::pack(&request, conf, length).ok_or(INTERNAL_SERVER_ERROR)?;
     let progress = if streamed { Progress::Untouched } else { Progress::Done };
@@ -86,8 +105,12 @@ fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
     serving::refuse(link, 503);
 }
 
-fn mount_of(request: Request, conf: &LocConf) -> Result<Arc<shared::http::head::RequestHead>, Code> {
-    conf.mount(&request).map_err(|error| {
+fn mount_of(
+    request: Request,
+    conf: &LocConf,
+    group: &str,
+) -> Result<Arc<shared::http::head::RequestHead>, Code> {
+    conf.mount(&request, group).map_err(|error| {
         if !matches!(error, NoMount::Value) {
             log::request(request, Level::Error, error.to_string().as_bytes());
         }

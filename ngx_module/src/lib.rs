@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod conf;
+mod daemons;
 mod directives;
 #[allow(unsafe_code)]
 mod entry;

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.recipe import NGINX, Mount, Recipe
+from harness.recipe import Mount, Recipe, is_nginx
 from harness.site import check_configuration
 
 VENV = "home = {home}\ninclude-system-site-packages = false\nversion = {version}\n"
@@ -16,7 +16,7 @@ def told(server: str, certificate, recipe: Recipe, *patterns: str) -> str:
     """The configuration is refused, and what is said has every pattern and the file with its line."""
     code, said = check_configuration(server, recipe, certificate)
     assert code != 0, said
-    place = r"server\.conf:\d+" if server == NGINX else r"line \d+ of .*server\.conf"
+    place = r"server\.conf:\d+" if is_nginx(server) else r"line \d+ of .*server\.conf"
     assert re.search(place, said), f"no file and line in:\n{said}"
     for pattern in patterns:
         assert pattern in said, f"nothing about {pattern!r} in:\n{said}"
@@ -87,12 +87,12 @@ def test_bad_value(server, certificate, nginx, httpd, name):
 def test_mount_without_a_target(server, certificate):
     """WSGIScriptAlias and wsgi_pass need one."""
     recipe = Recipe(mounts={}, conf={"nginx": "location /x { wsgi_pass; }", "httpd": "WSGIScriptAlias /x"})
-    told(server, certificate, recipe, "wsgi_pass" if server == NGINX else "WSGIScriptAlias")
+    told(server, certificate, recipe, "wsgi_pass" if is_nginx(server) else "WSGIScriptAlias")
 
 
 def test_bad_callable_of_a_mount(server, certificate):
     """A name that Python cannot look up."""
-    if server == NGINX:
+    if is_nginx(server):
         recipe = Recipe(mounts={"/": "@APPS@/plain.wsgi:not-a-name"})
     else:
         recipe = Recipe(mounts={"/": Mount("plain.wsgi", callable="not-a-name")})

@@ -7,7 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from .recipe import EVENT, MODULES, PREFORK, Place, Recipe
+from .recipe import EVENT, MODULES, PREFORK, Place, Recipe, is_daemon
 
 MODULE = MODULES / "mod_neat.so"
 RELOAD, QUIT, STOP = signal.SIGUSR1, signal.SIGWINCH, signal.SIGTERM
@@ -83,6 +83,14 @@ Listen 127.0.0.1:{place.tls_port}
         else ""
     )
     newline = "\n"
+    if is_daemon(server):
+        python = [f"WSGIDaemonProcess {recipe.group_words()}", "WSGIProcessGroup app", "WSGISocketPrefix @DIR@/run/wsgi"]
+    else:
+        python = []
+        if recipe.python_home:
+            python.append(f"WSGIPythonHome {recipe.python_home}")
+        if recipe.python_path:
+            python.append(f"WSGIPythonPath {recipe.python_path}")
     text = f"""
 ServerRoot @DIR@
 ServerName localhost
@@ -104,8 +112,7 @@ KeepAliveTimeout 20
 GracefulShutdownTimeout 20
 {_processes(server, recipe)}
 {"Protocols h2 h2c http/1.1" if recipe.http2 else ""}
-{f"WSGIPythonHome {recipe.python_home}" if recipe.python_home else ""}
-{f"WSGIPythonPath {recipe.python_path}" if recipe.python_path else ""}
+{newline.join(python)}
 DocumentRoot @DIR@/htdocs
 <Directory />
     Require all denied

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 
-from .recipe import MODULES, NGINX, Place, Recipe
+from .recipe import MODULES, NGINX, Place, Recipe, is_daemon
 
 MODULE = MODULES / "ngx_http_wsgi_module.so"
 RELOAD, QUIT, STOP = signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM
@@ -24,17 +24,20 @@ def command(place: Place, *more: str) -> list[str]:
     return [found, "-e", str(place.error_log), "-p", str(place.directory), "-c", str(place.configuration), *more]
 
 
-def render(_server: str, recipe: Recipe, place: Place) -> str:
+def render(server: str, recipe: Recipe, place: Place) -> str:
     """The configuration file."""
     listens = [f"listen 127.0.0.1:{place.port};"]
     if recipe.tls:
         listens.append(f"listen 127.0.0.1:{place.tls_port} ssl{' http2' if recipe.http2 else ''};")
         listens.append(f"ssl_certificate {place.certificate}; ssl_certificate_key {place.key};")
-    python = [f"wsgi_threads {recipe.threads};"]
-    if recipe.python_home:
-        python.append(f"wsgi_python_home {recipe.python_home};")
-    if recipe.python_path:
-        python.append(f"wsgi_python_path {recipe.python_path};")
+    if is_daemon(server):
+        python = [f"wsgi_daemon_process {recipe.group_words()}; wsgi_process_group app; wsgi_socket_prefix @DIR@/run/wsgi;"]
+    else:
+        python = [f"wsgi_threads {recipe.threads};"]
+        if recipe.python_home:
+            python.append(f"wsgi_python_home {recipe.python_home};")
+        if recipe.python_path:
+            python.append(f"wsgi_python_path {recipe.python_path};")
     locations = []
     for url, mount in recipe.mount_list():
         named = f"wsgi_callable {mount.callable};" if mount.callable else ""

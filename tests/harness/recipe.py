@@ -16,8 +16,23 @@ NGINX = "nginx"
 EVENT = "httpd-event"
 WORKER = "httpd-worker"
 PREFORK = "httpd-prefork"
+#: The same servers with every application in a process group of neatd's.
+NGINX_DAEMON = "nginx-daemon"
+EVENT_DAEMON = "httpd-event-daemon"
+EMBEDDED = (NGINX, EVENT, PREFORK)
+DAEMON = (NGINX_DAEMON, EVENT_DAEMON)
 #: Every end-to-end test runs in these.
-SERVERS = (NGINX, EVENT, PREFORK)
+SERVERS = (*EMBEDDED, *DAEMON)
+
+
+def is_daemon(server: str) -> bool:
+    """Whether a server's applications run in daemon mode."""
+    return server in DAEMON
+
+
+def is_nginx(server: str) -> bool:
+    """Whether a server is nginx."""
+    return server in (NGINX, NGINX_DAEMON)
 
 
 @dataclass(frozen=True)
@@ -59,8 +74,23 @@ class Recipe:
     threads: int = 4
     python_home: str | None = str(PYTHON_HOME)
     python_path: str | None = "@APPS@"
+    #: Options of the process group that every application runs in, in daemon mode: {"processes": "2"}
+    group: dict[str, str] = field(default_factory=dict)
     #: Variables of the server's own environment.
     environment: dict[str, str] = field(default_factory=dict)
+
+    def group_words(self) -> str:
+        """The declaration of the process group `app`."""
+        options = {"threads": str(self.threads)}
+        if os.geteuid() == 0:
+            options |= {"user": "www-data", "group": "www-data"}
+        if self.workers > 1:
+            options["processes"] = str(self.workers)
+        if self.python_home:
+            options["python-home"] = self.python_home
+        if self.python_path:
+            options["python-path"] = self.python_path
+        return " ".join(["app", *(f"{name}={value}" for name, value in (options | self.group).items())])
 
     def mount_list(self) -> list[tuple[str, Mount]]:
         """The mounts, longest URL first, as httpd asks for."""

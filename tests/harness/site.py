@@ -18,14 +18,14 @@ from . import httpd, nginx, processes
 from .error_log import ErrorLog
 from .notes import Notes
 from .ports import free_port
-from .recipe import NGINX, PREFORK, PYTHON_HOME, Place, Recipe
+from .recipe import PREFORK, PYTHON_HOME, Place, Recipe, is_daemon, is_nginx
 from .wait import until
 from .wire import Answer, Wire
 
 
 def backend(server: str) -> ModuleType:
     """The module that knows a server."""
-    return nginx if server == NGINX else httpd
+    return nginx if is_nginx(server) else httpd
 
 
 def lay_out(server: str, recipe: Recipe, certificate: tuple[Path, Path]) -> Place:
@@ -88,7 +88,12 @@ class Site:
     @property
     def is_nginx(self) -> bool:
         """Whether this is nginx."""
-        return self.server == NGINX
+        return is_nginx(self.server)
+
+    @property
+    def is_daemon(self) -> bool:
+        """Whether its applications run in daemon mode."""
+        return is_daemon(self.server)
 
     @property
     def pid(self) -> int:

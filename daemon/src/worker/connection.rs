@@ -41,6 +41,8 @@ pub struct Outbound {
     pub buffer: Vec<u8>,
     /// The response's head was encoded.
     pub head_sent: bool,
+    /// Where in `buffer` it begins, as long as it is there.
+    pub head_at: Option<usize>,
     /// Nothing more may be written: the server is gone, or somebody else has answered.
     pub closed: bool,
 }
@@ -90,7 +92,7 @@ impl Connection {
                 used: 0,
                 closing: false,
             }),
-            outbound: Mutex::new(Outbound { buffer, head_sent: false, closed: false }),
+            outbound: Mutex::new(Outbound { buffer, head_sent: false, head_at: None, closed: false }),
         }
     }
 

@@ -208,6 +208,7 @@ impl DaemonExchange {
             }
         }
         self.written += total;
+        outbound.head_at = None;
         outbound.buffer.clear();
         Ok(())
     }
@@ -299,6 +300,7 @@ impl Exchange for DaemonExchange {
                     }
                     // Whatever waits may be what the client waits for before it sends more.
                     let waits = std::mem::take(&mut outbound.buffer);
+                    outbound.head_at = None;
                     drop(outbound);
                     if !waits.is_empty() {
                         send_all(&connection, &waits).map_err(|_| BodyError::Disconnected)?;
@@ -318,6 +320,7 @@ impl Exchange for DaemonExchange {
         if outbound.closed {
             return Err(SendError::Disconnected);
         }
+        outbound.head_at = Some(outbound.buffer.len());
         if !encode::head(&mut outbound.buffer, Kind::Head, self.number, head) {
             drop(outbound);
             self.log(Level::Error, b"the response's head is longer than 1 MiB and is not sent");
@@ -345,6 +348,9 @@ impl Exchange for DaemonExchange {
     fn send_file(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SendError> {
         let connection = Arc::clone(&self.connection);
         let mut outbound = connection.outbound();
+        if let Some(head) = outbound.head_at {
+            encode::mark_file(&mut outbound.buffer, head);
+        }
         encode::file(&mut outbound.buffer, self.number, offset, length);
         self.write(&mut outbound, &[], Some(file))
     }
@@ -376,6 +382,7 @@ impl Exchange for DaemonExchange {
         let mut outbound = self.connection.outbound();
         let mut frame = Vec::with_capacity(message.len() + 16);
         std::mem::swap(&mut frame, &mut outbound.buffer);
+        outbound.head_at = None;
         encode::log(&mut frame, self.number, level, message);
         let sent =
             if outbound.closed { Err(SendError::Disconnected) } else { send_all(&self.connection, &frame) };

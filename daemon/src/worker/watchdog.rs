@@ -113,6 +113,7 @@ fn interrupt(engine: Engine, served: Served, about: String) {
 fn say(served: &Served, text: &str) {
     let sent = served.connection.try_outbound().is_some_and(|mut outbound| {
         let mut bytes = std::mem::take(&mut outbound.buffer);
+        outbound.head_at = None;
         encode::log(&mut bytes, served.number, Level::Error, text.as_bytes());
         let sent = served.connection.send(&[std::io::IoSlice::new(&bytes)], None);
         if sent != Ok(bytes.len()) {
@@ -131,6 +132,7 @@ fn answer(served: &Served) {
     if let Some(mut outbound) = served.connection.try_outbound() {
         let status = if outbound.head_sent { 0 } else { 504 };
         let mut bytes = std::mem::take(&mut outbound.buffer);
+        outbound.head_at = None;
         encode::failed(&mut bytes, served.number, status, 0, b"request-timeout");
         encode::closing(&mut bytes);
         let _ = served.connection.send(&[std::io::IoSlice::new(&bytes)], None);

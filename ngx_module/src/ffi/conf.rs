@@ -117,6 +117,26 @@ impl<'a> Conf<'a> {
         unsafe { (*self.context().main_conf.add(crate::module_index())).cast::<MainConf>().as_mut() }
     }
 
+    /// The user and the group of nginx's workers, where nginx is root.
+    pub fn server_user(&self) -> Option<(u32, u32)> {
+        // SAFETY: asks for a number; the core module's configuration is read before `http`, and a user is named before it is needed.
+        unsafe {
+            if libc::geteuid() != 0 {
+                return None;
+            }
+            let cycle = &*self.get().cycle;
+            let core: *const nginx_sys::ngx_core_conf_t =
+                (*cycle.conf_ctx.add(nginx_sys::ngx_core_module.index)).cast();
+            let (user, group) = ((*core).user, (*core).group);
+            // NGX_CONF_UNSET_UINT: nginx takes its own default later.
+            if user == u32::MAX {
+                let account = libc::getpwnam(nginx_sys::NGX_USER.as_ptr());
+                return account.as_ref().map(|account| (account.pw_uid, account.pw_gid));
+            }
+            Some((user, group))
+        }
+    }
+
     /// Our configuration of this place.
     pub fn place(&self) -> Option<&'a mut LocConf> {
         // SAFETY: made by our `create_loc_conf`; as for `main`.

@@ -1,5 +1,7 @@
 //! The process and its log.
 
+use std::os::unix::ffi::OsStrExt;
+
 use nginx_sys::{
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
     ngx_exiting, ngx_http_conf_ctx_t, ngx_http_module, ngx_log_error_core, ngx_log_t, ngx_process,
@@ -48,6 +50,12 @@ impl Request {
             (*log).handler = handler;
         }
     }
+}
+
+/// Whether nginx only tests its configuration.
+pub fn is_testing() -> bool {
+    // SAFETY: set before any configuration is read.
+    unsafe { nginx_sys::ngx_test_config != 0 }
 }
 
 /// Whether this process answers requests: a worker, or the only process.
@@ -99,6 +107,18 @@ impl<'a> Cycle<'a> {
             let index = ngx_http_module.index;
             let context: *const ngx_http_conf_ctx_t = (*self.0.conf_ctx.add(index)).cast();
             (*context.as_ref()?.main_conf.add(crate::module_index())).cast::<MainConf>().as_ref()
+        }
+    }
+
+    /// The error log of the process: its file, if it is one, and the level up to which lines are written.
+    pub fn error_log(self) -> (Option<std::path::PathBuf>, u32) {
+        // SAFETY: a cycle has a log for as long as it lives; its file has a name, which is empty for standard error.
+        unsafe {
+            let log = &*self.0.log;
+            let name = log.file.as_ref().map(|file| super::bytes_of(file.name)).unwrap_or_default();
+            let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name));
+            let level = u32::try_from(log.log_level).unwrap_or(8).clamp(1, 8) - 1;
+            (path.is_absolute().then_some(path), level)
         }
     }
 

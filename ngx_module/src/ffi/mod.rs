@@ -16,6 +16,7 @@ pub mod request_body;
 pub mod request_headers;
 pub mod response_headers;
 pub mod signal;
+pub mod upstream;
 pub mod wake;
 
 use nginx_sys::{ngx_int_t, ngx_str_t};

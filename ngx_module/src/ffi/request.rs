@@ -99,6 +99,31 @@ impl Request {
         unsafe { (*self.get().loc_conf.add(crate::module_index())).cast::<crate::conf::LocConf>().as_ref() }
     }
 
+    /// Our configuration of the process.
+    pub fn main_conf(&self) -> Option<&crate::conf::MainConf> {
+        // SAFETY: `main_conf` has an entry for each module; ours is null only where nginx was short of memory.
+        unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>().as_ref() }
+    }
+
+    /// Our caches, for nginx's upstream; it only looks at them.
+    pub(super) fn main_caches(&self) -> Option<*mut nginx_sys::ngx_array_t> {
+        // SAFETY: `main_conf` has an entry for each module; ours is a MainConf.
+        let main =
+            unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>() };
+        // SAFETY: as above; nothing refers to it while nginx looks.
+        (!main.is_null()).then(|| unsafe { &raw mut (*main).caches })
+    }
+
+    /// Whether the method is HEAD.
+    pub(super) fn is_head(self) -> bool {
+        self.get().method == nginx_sys::NGX_HTTP_HEAD as usize
+    }
+
+    /// Whether nothing of the body lies in a file.
+    pub(super) fn body_is_in_memory(&self) -> bool {
+        self.body_parts().all(|part| matches!(part, super::request_body::Part::Memory(_)))
+    }
+
     /// Whether the client asked for it, and not another request.
     pub fn is_main(self) -> bool {
         self.get().main == self.raw()

@@ -2,7 +2,7 @@
 //! comes back through the same exchange.
 //!
 //! Connections to a group's socket are kept and used again, the most recent first. A request goes out a second time only where
-//! it is certain that it was not begun, or where it may be repeated and nothing of an answer has come.
+//! it is certain that it was not begun: a request that ends its process is not to end another.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -56,6 +56,9 @@ enum Fault {
         "its process ended the connection before the response was complete; the error log says why it ended"
     )]
     Gone,
+    /// It was gone before anything of the request had left.
+    #[error("its process has ended")]
+    Unsent,
     /// It was told that it is to ask another one.
     #[error("its process takes no further request")]
     Closing,
@@ -132,8 +135,6 @@ impl Pool {
     /// Has a worker answer a request.
     pub fn serve<X: Exchange>(&self, exchange: &mut X) {
         let method = get(exchange.head(), Key::RequestMethod).unwrap_or_default();
-        // RFC 9110 section 9.2.2.
-        let repeatable = [&b"GET"[..], b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"].contains(&method);
         let head_only = method == b"HEAD";
         let mut tries = 0;
         loop {
@@ -151,10 +152,9 @@ impl Pool {
                 Err(fault) => (false, Err(fault)),
             };
             let Err(fault) = done else { return };
-            let untouched = !progress.received && !progress.body_read;
             let again = match &fault {
                 Fault::Closing => !progress.body_read && tries < 8,
-                Fault::Gone => reused && untouched && repeatable && tries < 3,
+                Fault::Unsent => reused && tries < 3,
                 _ => false,
             };
             if !again {
@@ -267,7 +267,9 @@ impl Link {
             encode::data(&mut bytes, Kind::Body, number, body);
             encode::body_end(&mut bytes, number);
         }
-        send_all(&self.socket, pool, &bytes)?;
+        if send_all(&self.socket, pool, &bytes)? == 0 {
+            return Err(Fault::Unsent);
+        }
         let mut portion = PORTIONS.take();
         portion.resize(PORTION, 0);
         let done = self.answer(pool, exchange, progress, number, &mut portion);
@@ -331,7 +333,7 @@ impl Link {
                             read_body(exchange, number, wanted, |bytes| send_all(&self.socket, pool, bytes));
                         body?;
                     }
-                    Frame::Head(head) => {
+                    Frame::Head { head, .. } => {
                         progress.head_sent = true;
                         progress.unflushed = true;
                         exchange.send_head(head.view()).map_err(Fault::Client)?;
@@ -381,7 +383,7 @@ fn read_body<X: Exchange>(
     exchange: &mut X,
     number: u16,
     wanted: u32,
-    mut send: impl FnMut(&[u8]) -> Result<(), Fault>,
+    mut send: impl FnMut(&[u8]) -> Result<usize, Fault>,
 ) -> Result<(), Fault> {
     let mut left = usize::try_from(wanted).unwrap_or(usize::MAX);
     let mut portion = vec![0; BODY_PORTION];
@@ -406,7 +408,10 @@ fn read_body<X: Exchange>(
     Ok(())
 }
 
-fn send_all(socket: &OwnedFd, pool: &Pool, mut bytes: &[u8]) -> Result<(), Fault> {
+/// Sends as much as the worker takes; that is all of it unless the worker is gone.
+fn send_all(socket: &OwnedFd, pool: &Pool, bytes: &[u8]) -> Result<usize, Fault> {
+    let all = bytes.len();
+    let mut bytes = bytes;
     while !bytes.is_empty() {
         let sent =
             sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], &[], MsgFlags::MSG_NOSIGNAL, None);
@@ -417,8 +422,8 @@ fn send_all(socket: &OwnedFd, pool: &Pool, mut bytes: &[u8]) -> Result<(), Fault
                 return Err(Fault::TimedOut(pool.send_timeout.as_secs_f64(), "socket-timeout"));
             }
             // What the worker said before it left is still there to be read.
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(all - bytes.len()),
         }
     }
-    Ok(())
+    Ok(all)
 }

@@ -10,11 +10,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use thiserror::Error;
 
-use super::conf::DaemonConf;
+use super::conf::{DaemonConf, socket_path};
 
 /// neatd's file name; it lies beside the server modules.
 pub const FILE: &str = "neatd";
@@ -22,6 +23,9 @@ pub const FILE: &str = "neatd";
 pub const LIFELINE: RawFd = 3;
 /// The configuration, in memory.
 pub const CONF: RawFd = 4;
+
+/// How long the server waits for the groups' sockets.
+const SOCKETS: Duration = Duration::from_secs(2);
 
 /// Why neatd does not run.
 #[derive(Debug, Error)]
@@ -70,6 +74,7 @@ impl Daemons {
         let mut child = command.spawn().map_err(|why| LaunchError::Start { path: neatd.to_owned(), why })?;
         // It leaves at once, having forked the keeper. The server's own handler may have seen to it before.
         let _ = child.wait();
+        wait_for_sockets(conf);
         Ok(Self { lifeline, conf: file })
     }
 
@@ -81,6 +86,16 @@ impl Daemons {
         write(&mut self.conf, conf)?;
         send(self.lifeline.as_raw_fd(), b"r", MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?;
         Ok(())
+    }
+}
+
+/// Waits until every group's socket is there, so that no request finds none; a group that cannot have one does not hold the server
+/// up for long.
+fn wait_for_sockets(conf: &DaemonConf) {
+    let begin = Instant::now();
+    let is_there = || conf.groups.iter().all(|spec| socket_path(&conf.prefix, &spec.conf.name).exists());
+    while !is_there() && begin.elapsed() < SOCKETS {
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

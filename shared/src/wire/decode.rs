@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::encode::HAS_LENGTH;
+use super::encode::{HAS_LENGTH, IS_FILE};
 use super::frame::{BodyMode, Frame, HEADER, Header, Hello, Kind, MAGIC, Received, VERSION, fingerprint};
 use crate::exchange::BodyError;
 use crate::log::Level;
@@ -267,11 +267,11 @@ fn head(kind: Kind, bytes: &[u8]) -> Result<Frame<'_>, WireError> {
         .get(16..)
         .and_then(|rest| rest.split_at_checked(usize::try_from(reason_length).ok()?))
         .ok_or(malformed)?;
-    let length = match flags {
-        [HAS_LENGTH, 0] => Some(length),
-        [0, 0] => None,
-        _ => return Err(malformed),
-    };
+    let [flags, 0] = flags else { return Err(malformed) };
+    if flags & !(HAS_LENGTH | IS_FILE) != 0 {
+        return Err(malformed);
+    }
+    let length = (flags & HAS_LENGTH != 0).then_some(length);
     let given = ResponseHead { status, reason, fields, length };
     let judged = if kind == Kind::Head {
         OwnedResponseHead::judge(given)
@@ -279,5 +279,6 @@ fn head(kind: Kind, bytes: &[u8]) -> Result<Frame<'_>, WireError> {
         OwnedResponseHead::judge_informational(given)
     };
     let judged = judged.ok_or(malformed)?;
-    Ok(if kind == Kind::Head { Frame::Head(judged) } else { Frame::Informational(judged) })
+    let is_file = flags & IS_FILE != 0;
+    Ok(if kind == Kind::Head { Frame::Head { head: judged, is_file } } else { Frame::Informational(judged) })
 }

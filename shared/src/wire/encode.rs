@@ -67,6 +67,15 @@ pub fn want_body(into: &mut Vec<u8>, exchange: u16, bytes: u32) {
 
 /// Whether the length is said.
 pub(super) const HAS_LENGTH: u8 = 1;
+/// Whether a file is the body.
+pub(super) const IS_FILE: u8 = 2;
+
+/// Says in a head that was written already, and begins at `head` in `bytes`, that a file is the body.
+pub fn mark_file(bytes: &mut [u8], head: usize) {
+    if let Some(flags) = bytes.get_mut(head + HEADER + 2) {
+        *flags |= IS_FILE;
+    }
+}
 
 /// The response's head ([`Kind::Head`]), or an informational one. `false` when it is longer than a frame may be; nothing is
 /// written then.

@@ -192,8 +192,13 @@ pub enum Frame<'a> {
     WantBody(u32),
     /// An informational response.
     Informational(OwnedResponseHead),
-    /// The response's head, judged anew: a worker is not trusted more than a client.
-    Head(OwnedResponseHead),
+    /// The response's head.
+    Head {
+        /// Judged anew: a worker is not trusted more than a client.
+        head: OwnedResponseHead,
+        /// The body is a file's: a [`Frame::File`] follows, and nothing that has to be buffered.
+        is_file: bool,
+    },
     /// A portion of the response's body, never empty.
     Chunk(&'a [u8]),
     /// So many bytes of the next descriptor's file, from an offset on.
@@ -236,7 +241,7 @@ impl Frame<'_> {
             Self::BodyFailed(_) => Kind::BodyFailed,
             Self::WantBody(_) => Kind::WantBody,
             Self::Informational(_) => Kind::Informational,
-            Self::Head(_) => Kind::Head,
+            Self::Head { .. } => Kind::Head,
             Self::Chunk(_) => Kind::Chunk,
             Self::File { .. } => Kind::File,
             Self::Flush => Kind::Flush,

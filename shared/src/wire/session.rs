@@ -108,7 +108,7 @@ impl Answers {
         match (&mut self.state, frame) {
             (Answer::Idle | Answer::Closed, _) => order,
             (_, Frame::Log(..) | Frame::WantBody(_)) | (Answer::Head(_), Frame::Informational(_)) => Ok(()),
-            (Answer::Head(head_only), Frame::Head(head)) => {
+            (Answer::Head(head_only), Frame::Head { head, .. }) => {
                 let bodiless = *head_only || !head.has_body();
                 self.state = Answer::Body(Budget::new(if bodiless { Some(0) } else { head.view().length }));
                 Ok(())
