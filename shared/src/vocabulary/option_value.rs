@@ -91,7 +91,7 @@ fn read_size(given: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// Reads a size in bytes, from `low` to `high`; `None` for none.
+/// Reads a size in bytes, from `low` to `high`; `None` for none, or for the default where there is one.
 ///
 /// # Errors
 /// Not a size, or out of the range.
@@ -100,25 +100,26 @@ pub fn size(option: &str, given: &str, low: u64, high: u64) -> Result<Option<u64
         _ if is_off(given) => Ok(None),
         Some(0) => Ok(None),
         Some(bytes) if (low..=high).contains(&bytes) => Ok(Some(bytes)),
-        _ => Err(wrong(
-            option,
-            given,
-            &format!("{}; as in 1048576, 512k, 64m, 2g), or off", sizes_from_to(low, high)),
-        )),
+        _ => Err(wrong(option, given, &sizes_from_to(low, high))),
     }
 }
 
-fn sizes_from_to(low: u64, high: u64) -> String {
-    let short = |bytes: u64| match bytes.trailing_zeros() {
+/// A size as people write it.
+pub(super) fn short_size(bytes: u64) -> String {
+    match bytes.trailing_zeros() {
         30.. => format!("{}g", bytes >> 30),
         20.. => format!("{}m", bytes >> 20),
         10.. => format!("{}k", bytes >> 10),
         _ => bytes.to_string(),
-    };
+    }
+}
+
+fn sizes_from_to(low: u64, high: u64) -> String {
+    let low = short_size(low);
     if high == u64::MAX {
-        format!("bytes (at least {}", short(low))
+        format!("bytes (at least {low}; as in 1048576, 512k, 64m, 2g), or off")
     } else {
-        format!("bytes (from {} to {}", short(low), short(high))
+        format!("bytes (from {low} to {}; as in 65536, 512k, 64m), or 0 for the default", short_size(high))
     }
 }
 
