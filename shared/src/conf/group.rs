@@ -1,11 +1,15 @@
 //! A process group as decided: what `WSGIDaemonProcess` or `wsgi_daemon_process` says, with every default.
 
+mod options;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::vocabulary::group::{self, GROUP_OPTIONS, OptionKind};
+use crate::vocabulary::group::{GROUP_OPTIONS, OptionKind};
 use crate::vocabulary::value::ValueError;
 
 /// The longest name of a group, in bytes: it is a part of its socket's path, which has room for 107.
@@ -27,6 +31,8 @@ pub struct GroupConf {
     pub lang: String,
     pub locale: String,
     pub display_name: String,
+    /// The executable, where one was named; `python_home` is the installation that it belongs to.
+    pub python: Option<PathBuf>,
     pub python_home: Option<PathBuf>,
     pub python_path: Vec<PathBuf>,
     pub python_eggs: Option<PathBuf>,
@@ -82,6 +88,7 @@ impl GroupConf {
             lang: "C.UTF-8".to_owned(),
             locale: "C.UTF-8".to_owned(),
             display_name: format!("(wsgi:{name})"),
+            python: None,
             python_home: None,
             python_path: Vec::new(),
             python_eggs: None,
@@ -131,7 +138,9 @@ impl GroupConf {
         let (mut seen, mut warnings) = (Vec::new(), Vec::new());
         for option in options {
             let Some((key, value)) = option.split_once('=') else {
-                return Err(ValueError::Other(format!("has \"{option}\", which is not option=value")));
+                return Err(ValueError::Other(format!(
+                    "has \"{option}\", which is not option=value (no spaces around the =)"
+                )));
             };
             let Some(known) = GROUP_OPTIONS.iter().find(|known| known.name == key) else {
                 return Err(ValueError::Other(unknown(key)));
@@ -145,6 +154,11 @@ impl GroupConf {
             } else {
                 conf.apply(key, value, known.kind)?;
             }
+        }
+        if seen.contains(&"python") && seen.contains(&"python-home") {
+            return Err(ValueError::Other(
+                "has both python= and python-home=, which say the same in two ways; leave one out".to_owned(),
+            ));
         }
         Ok((conf, warnings))
     }
@@ -160,128 +174,6 @@ impl GroupConf {
     pub fn is_multiprocess(&self) -> bool {
         self.processes.is_some()
     }
-
-    fn apply(&mut self, key: &str, value: &str, kind: OptionKind) -> Result<(), ValueError> {
-        match kind {
-            OptionKind::Number(low, high) => self.apply_number(key, group::number(key, value, low, high)?),
-            OptionKind::Signed(low, high) => self.cpu_priority = Some(group::signed(key, value, low, high)?),
-            OptionKind::Time => self.apply_time(key, group::time(key, value)?),
-            OptionKind::Size => self.apply_size(key, group::size(key, value)?),
-            OptionKind::SoftAndHard => self.apply_memory(key, value)?,
-            OptionKind::Flag => {
-                let on = group::flag(key, value)?;
-                if key == "preload" { self.preload = on } else { self.server_metrics = on }
-            }
-            OptionKind::Octal => self.umask = Some(group::octal(key, value)?),
-            _ if value.is_empty() => return Err(ValueError::Other(format!("has no value behind {key}="))),
-            OptionKind::List => {
-                self.supplementary_groups = Some(value.split(',').map(str::to_owned).collect())
-            }
-            OptionKind::Path => {
-                let path = absolute(key, value)?;
-                match key {
-                    "home" => self.home = Some(path),
-                    "chroot" => self.chroot = Some(path),
-                    "python" => self.python_home = Some(home_of_python(&path)?),
-                    "python-home" => self.python_home = Some(path),
-                    _ => self.python_eggs = Some(path),
-                }
-            }
-            OptionKind::Paths => {
-                self.python_path =
-                    value.split(':').map(|part| absolute(key, part)).collect::<Result<_, _>>()?;
-            }
-            OptionKind::Text | OptionKind::Retired(_) => self.apply_text(key, value)?,
-        }
-        Ok(())
-    }
-
-    fn apply_number(&mut self, key: &str, number: u64) {
-        let small = u32::try_from(number).unwrap_or(u32::MAX);
-        match key {
-            "processes" => self.processes = Some(small),
-            "threads" => self.threads = small,
-            "listen-backlog" => self.listen_backlog = small,
-            "queue-size" => self.queue_size = small,
-            _ => self.maximum_requests = (number > 0).then_some(number),
-        }
-    }
-
-    fn apply_time(&mut self, key: &str, time: Option<Duration>) {
-        // What waits without a limit waits for as long as a server lives.
-        let bounded = time.unwrap_or(Duration::from_secs(10 * 365 * 86400));
-        match key {
-            "connect-timeout" => self.connect_timeout = bounded,
-            "socket-timeout" => self.socket_timeout = bounded,
-            "response-socket-timeout" => self.response_socket_timeout = bounded,
-            "queue-timeout" => self.queue_timeout = time,
-            "request-timeout" => self.request_timeout = time,
-            "interrupt-timeout" => self.interrupt_timeout = time.unwrap_or_default(),
-            "graceful-timeout" => self.graceful_timeout = time.unwrap_or_default(),
-            "eviction-timeout" => self.eviction_timeout = time.unwrap_or_default(),
-            "shutdown-timeout" => self.shutdown_timeout = time.unwrap_or_default(),
-            "startup-timeout" => self.startup_timeout = time,
-            "deadlock-timeout" => self.deadlock_timeout = time,
-            "inactivity-timeout" => self.inactivity_timeout = time,
-            "restart-interval" => self.restart_interval = time,
-            _ => self.cpu_time_limit = time,
-        }
-    }
-
-    fn apply_size(&mut self, key: &str, size: Option<u64>) {
-        let default = Self::named("");
-        match key {
-            "virtual-memory-limit" => self.virtual_memory_limit = size,
-            "stack-size" => self.stack_size = size.unwrap_or(default.stack_size).max(64 << 10),
-            "header-buffer-size" => self.header_buffer_size = size.unwrap_or(default.header_buffer_size),
-            "response-buffer-size" => {
-                self.response_buffer_size = size.unwrap_or(default.response_buffer_size)
-            }
-            "send-buffer-size" => self.send_buffer_size = size,
-            _ => self.receive_buffer_size = size,
-        }
-    }
-
-    fn apply_memory(&mut self, key: &str, value: &str) -> Result<(), ValueError> {
-        let (soft, hard) = value.split_once(':').unwrap_or((value, "off"));
-        (self.memory_soft, self.memory_hard) = (group::size(key, soft)?, group::size(key, hard)?);
-        match (self.memory_soft, self.memory_hard) {
-            (Some(soft), Some(hard)) if hard < soft => {
-                Err(ValueError::Other(format!("has {key}={value}, whose hard limit is below the soft one")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn apply_text(&mut self, key: &str, value: &str) -> Result<(), ValueError> {
-        let text = value.to_owned();
-        match key {
-            "user" if text == "root" || text == "#0" => return Err(ValueError::Other(root_is_refused())),
-            "user" => self.user = Some(text),
-            "group" => self.group = Some(text),
-            "lang" => self.lang = text,
-            "locale" => self.locale = text,
-            "display-name" if text != "%{GROUP}" => self.display_name = text,
-            "display-name" => {}
-            "switch-interval" => {
-                let read = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0 && *seconds <= 1000.0);
-                read.ok_or_else(|| {
-                    ValueError::Other(format!(
-                        "has {key}={value}, but {key} takes seconds (CPython's own are 0.005)"
-                    ))
-                })?;
-                self.switch_interval = Some(text);
-            }
-            "script-user" => self.script_user = Some(text),
-            "script-group" => self.script_group = Some(text),
-            _ => self.socket_user = Some(text),
-        }
-        Ok(())
-    }
-}
-
-fn root_is_refused() -> String {
-    "asks for user=root, but no application is run as root; name an ordinary user".to_owned()
 }
 
 fn check_name(name: &str) -> Result<(), ValueError> {
@@ -300,119 +192,16 @@ fn check_name(name: &str) -> Result<(), ValueError> {
     )))
 }
 
-fn absolute(key: &str, value: &str) -> Result<PathBuf, ValueError> {
-    let path = PathBuf::from(value);
-    if path.is_absolute() {
-        return Ok(path);
-    }
-    Err(ValueError::Other(format!("has {key}={value}, but {key} takes an absolute path")))
-}
-
-/// The directory above `bin/python3`.
-fn home_of_python(python: &std::path::Path) -> Result<PathBuf, ValueError> {
-    let home = python.parent().and_then(std::path::Path::parent);
-    home.map(std::path::Path::to_owned).ok_or_else(|| {
-        ValueError::Other(format!(
-            "has python={}, but python takes the path of an executable as in /srv/shop/venv/bin/python3",
-            python.display()
-        ))
-    })
-}
-
 fn unknown(key: &str) -> String {
+    let needed = GROUP_OPTIONS.iter().filter(|known| !matches!(known.kind, OptionKind::Retired(_)));
     let mut names: Vec<(f64, &str)> =
-        GROUP_OPTIONS.iter().map(|known| (strsim::jaro_winkler(known.name, key), known.name)).collect();
+        needed.map(|known| (strsim::jaro_winkler(known.name, key), known.name)).collect();
     names.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let close: Vec<&str> =
         names.into_iter().filter(|(likeness, _)| *likeness > 0.75).map(|(_, name)| name).take(3).collect();
     if close.is_empty() {
-        format!("has the unknown option \"{key}\"")
+        format!("has the unknown option \"{key}\"; conf-examples/DIRECTIVES.md has a list of them")
     } else {
         format!("has the unknown option \"{key}\"; did you mean {}?", close.join(", "))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn parse(line: &str) -> Result<GroupConf, String> {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        GroupConf::parse(&words).map(|(conf, _)| conf).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn what_is_not_written_has_its_default() {
-        assert_eq!(parse("shop").unwrap(), GroupConf::named("shop"));
-        let conf = parse("shop processes=1 threads=15").unwrap();
-        assert_eq!((conf.process_count(), conf.threads, conf.is_multiprocess()), (1, 15, true));
-        assert!(!GroupConf::named("shop").is_multiprocess());
-    }
-
-    #[test]
-    fn values_are_read_by_their_kind() {
-        let conf = parse(
-            "shop user=ada umask=0027 home=/srv memory-limit=256m:1g request-timeout=2m queue-timeout=off \
-             python=/srv/venv/bin/python3 python-path=/a:/b maximum-requests=500 cpu-priority=-5 preload=off",
-        )
-        .unwrap();
-        assert_eq!(
-            (conf.umask, conf.memory_soft, conf.memory_hard),
-            (Some(0o27), Some(256 << 20), Some(1 << 30))
-        );
-        assert_eq!((conf.request_timeout, conf.queue_timeout), (Some(Duration::from_secs(120)), None));
-        assert_eq!(conf.python_home, Some(PathBuf::from("/srv/venv")));
-        assert_eq!((conf.python_path.len(), conf.cpu_priority, conf.preload), (2, Some(-5), false));
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_what_is_allowed() {
-        for (line, part) in [
-            ("shop processes=0", "from 1 to 1024"),
-            ("shop threads=x", "threads=x"),
-            ("shop user=root", "root"),
-            ("shop home=srv", "absolute"),
-            ("shop treads=5", "threads"),
-            ("shop threads=1 threads=2", "twice"),
-            ("shop threads", "option=value"),
-            ("sh/op", "name"),
-            ("embedded", "name"),
-            ("shop umask=9", "octal"),
-            ("shop request-timeout=fast", "seconds"),
-            ("shop memory-limit=2g:1g", "below"),
-        ] {
-            let error = parse(line).unwrap_err();
-            assert!(error.contains(part), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn every_option_can_be_written() {
-        for option in GROUP_OPTIONS {
-            let value = match option.kind {
-                OptionKind::Flag => "on",
-                OptionKind::Path | OptionKind::Paths => "/srv/x/y",
-                OptionKind::Number(low, _) => &low.to_string(),
-                OptionKind::Text if option.name == "switch-interval" => "0.01",
-                OptionKind::Text | OptionKind::List => "word",
-                _ => "7",
-            };
-            parse(&format!("shop {}={value}", option.name)).unwrap();
-        }
-    }
-
-    #[test]
-    fn it_travels_as_json() {
-        let conf = parse("shop user=ada request-timeout=1.5 memory-limit=1m").unwrap();
-        let text = serde_json::to_string(&conf).unwrap();
-        assert_eq!(serde_json::from_str::<GroupConf>(&text).unwrap(), conf);
-    }
-
-    proptest! {
-        #[test]
-        fn no_words_panic(words in proptest::collection::vec("[a-z=:#0-9.%{}-]{0,20}", 0..5)) {
-            let _ = GroupConf::parse(&words);
-        }
     }
 }

@@ -6,8 +6,7 @@ use thiserror::Error;
 
 use super::group::GroupConf;
 use crate::daemon::conf::{GroupSpec, check_sockets};
-use crate::daemon::identity;
-use crate::loader::locate::locate;
+use crate::daemon::system;
 use crate::vocabulary::value::ValueError;
 
 /// Which processes run an application, as written.
@@ -113,6 +112,27 @@ impl Groups {
         self.find(name)
     }
 
+    /// The group that the value of a variable chose, if it may; `None` for the server's own processes. Those have to be in the list
+    /// too where there is one (`%{GLOBAL}` or `embedded`), as in mod_wsgi: whoever sets the variable could otherwise run an
+    /// application as the server's user.
+    ///
+    /// # Errors
+    /// [`ChoiceError`].
+    pub fn chosen_by_variable(
+        &self,
+        value: &str,
+        restricted: Option<&[String]>,
+    ) -> Result<Option<&GroupConf>, ChoiceError> {
+        let is_embedded = |written: &str| Choice::read(written) == Choice::Embedded;
+        if !is_embedded(value) {
+            return self.chosen(value, restricted).map(Some);
+        }
+        if restricted.is_some_and(|allowed| !allowed.iter().any(|one| is_embedded(one))) {
+            return Err(ChoiceError::Restricted("embedded".to_owned()));
+        }
+        Ok(None)
+    }
+
     /// Has a group load a mount ahead of its first request.
     pub fn load_ahead(&mut self, name: &str, mount: &[u8]) {
         if let Some(spec) = self.specs.iter_mut().find(|spec| spec.conf.name == name) {
@@ -133,10 +153,7 @@ impl Groups {
         for spec in &self.specs {
             let wrong =
                 |error: &dyn std::fmt::Display| format!("process group \"{}\": {error}", spec.conf.name);
-            identity::check(&spec.conf, server).map_err(|error| wrong(&error))?;
-            if spec.conf.chroot.is_none() {
-                locate(spec.conf.python_home.as_deref()).map_err(|error| wrong(&error))?;
-            }
+            system::check(&spec.conf, server).map_err(|error| wrong(&error))?;
         }
         check_sockets(prefix, self.specs.iter().map(|spec| spec.conf.name.as_str()))
     }
@@ -174,6 +191,25 @@ mod tests {
         assert!(groups.chosen("shop", None).is_ok());
         let allowed = ["other".to_owned()];
         assert_eq!(groups.chosen("shop", Some(&allowed)), Err(ChoiceError::Restricted("shop".into())));
+    }
+
+    #[test]
+    fn a_variable_chooses_the_servers_own_processes_only_where_it_may() {
+        let mut groups = Groups::default();
+        declare(&mut groups, "shop").unwrap();
+        let chosen = |value: &str, allowed: Option<&[String]>| {
+            groups.chosen_by_variable(value, allowed).map(|conf| conf.map(|conf| conf.name.clone()))
+        };
+        let (shop, both) = (["shop".to_owned()], ["shop".to_owned(), "%{GLOBAL}".to_owned()]);
+        for embedded in ["", "%{GLOBAL}", "embedded"] {
+            assert_eq!(chosen(embedded, None), Ok(None));
+            assert_eq!(chosen(embedded, Some(&both)), Ok(None));
+            assert_eq!(chosen(embedded, Some(&shop)), Err(ChoiceError::Restricted("embedded".into())));
+        }
+        assert_eq!(chosen("shop", Some(&shop)), Ok(Some("shop".into())));
+        assert!(matches!(chosen("ship", None), Err(ChoiceError::Unknown { .. })));
+        // A variable names no variable.
+        assert!(matches!(chosen("%{ENV:OTHER}", None), Err(ChoiceError::Unknown { .. })));
     }
 
     #[test]

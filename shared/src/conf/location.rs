@@ -122,6 +122,27 @@ mod tests {
     }
 
     #[test]
+    fn the_process_group_is_inherited_like_everything_else() {
+        let mut outer = LocationConf::default();
+        assert_eq!(
+            (outer.process_group(), outer.restrict_process(), outer.error_override()),
+            ("", None, false)
+        );
+        assert!(outer.apply(Setting::ProcessGroup, &Value::Word("shop".into())));
+        assert!(outer.apply(Setting::RestrictProcess, &Value::Words(vec!["shop".into()])));
+        assert!(outer.apply(Setting::ErrorOverride, &Value::Flag(true)));
+        let mut inner = LocationConf::default();
+        assert_eq!(inner.inherit(&outer), outer);
+        assert!(inner.apply(Setting::ProcessGroup, &Value::Word("embedded".into())));
+        assert!(inner.apply(Setting::RestrictProcess, &Value::Words(vec!["till".into()])));
+        assert!(inner.apply(Setting::ErrorOverride, &Value::Flag(false)));
+        let merged = inner.inherit(&outer);
+        assert_eq!((merged.process_group(), merged.error_override()), ("embedded", false));
+        // The inner list replaces the outer one, as in mod_wsgi.
+        assert_eq!(merged.restrict_process(), Some(&["till".to_owned()][..]));
+    }
+
+    #[test]
     fn what_is_not_a_locations_is_left_to_the_module() {
         let mut conf = LocationConf::default();
         assert!(!conf.apply(Setting::Threads, &Value::Number(3)));

@@ -60,3 +60,39 @@ impl ProcessConf {
         self.threads.unwrap_or(16)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn sockets_are_in_the_run_directory_unless_the_prefix_says_where() {
+        let run = Path::new("/run/server");
+        let prefix = |written: &str| {
+            let mut conf = ProcessConf::default();
+            assert!(conf.apply(Setting::SocketPrefix, &Value::Word(written.into())));
+            conf.socket_prefix(run)
+        };
+        assert_eq!(ProcessConf::default().socket_prefix(run), Path::new("/run/server/wsgi"));
+        assert_eq!(prefix("sock/shop"), Path::new("/run/server/sock/shop"));
+        assert_eq!(prefix("/var/run/wsgi"), Path::new("/var/run/wsgi"));
+    }
+
+    #[test]
+    fn embedded_requests_are_refused_only_where_it_is_written() {
+        let mut conf = ProcessConf::default();
+        assert!(!conf.restrict_embedded());
+        assert!(conf.apply(Setting::RestrictEmbedded, &Value::Flag(true)));
+        assert!(conf.restrict_embedded());
+    }
+
+    #[test]
+    fn what_is_needless_changes_nothing() {
+        let mut conf = ProcessConf::default();
+        assert!(conf.apply(Setting::Needless, &Value::Word("flock".into())));
+        assert!(conf.apply(Setting::Needless, &Value::Flag(true)));
+        assert!(!conf.apply(Setting::ProcessGroup, &Value::Word("shop".into())));
+        assert_eq!(conf, ProcessConf::default());
+    }
+}

@@ -1,8 +1,7 @@
 //! Who a process group's processes are.
 
 use std::ffi::CString;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use thiserror::Error;
@@ -21,19 +20,6 @@ pub enum IdentityError {
     /// Root.
     #[error("no application is run as root; give the process group an ordinary user=")]
     Root,
-    /// Another user than the server's, which only root can become.
-    #[error("user={0}: the server does not run as root, and cannot start processes of another user")]
-    NotRoot(String),
-    /// A directory that is not there, or that the user cannot enter.
-    #[error("{option}={path}: {why}")]
-    Directory {
-        /// Which option names it.
-        option: &'static str,
-        /// The directory.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
 }
 
 /// Who a group's processes are.
@@ -51,7 +37,8 @@ pub struct Identity {
     pub home: Option<PathBuf>,
 }
 
-fn user(written: &str) -> Result<(Uid, Option<User>), IdentityError> {
+/// The user of a name or a `#uid`, with what the system knows about it.
+pub(super) fn user(written: &str) -> Result<(Uid, Option<User>), IdentityError> {
     let unknown = || IdentityError::NoUser(written.to_owned());
     if let Some(number) = written.strip_prefix('#') {
         let uid = Uid::from_raw(number.parse().map_err(|_| unknown())?);
@@ -61,7 +48,8 @@ fn user(written: &str) -> Result<(Uid, Option<User>), IdentityError> {
     Ok((user.uid, Some(user)))
 }
 
-fn group(written: &str) -> Result<Gid, IdentityError> {
+/// The group of a name or a `#gid`.
+pub(super) fn group(written: &str) -> Result<Gid, IdentityError> {
     let unknown = || IdentityError::NoGroup(written.to_owned());
     if let Some(number) = written.strip_prefix('#') {
         return Ok(Gid::from_raw(number.parse().map_err(|_| unknown())?));
@@ -106,52 +94,6 @@ impl Identity {
     pub fn shown(&self) -> String {
         self.name.clone().unwrap_or_else(|| format!("#{}", self.uid))
     }
-
-    /// Whether a directory can be entered, as far as its own mode says.
-    #[must_use]
-    pub fn may_enter(&self, directory: &Path) -> bool {
-        let Ok(about) = std::fs::metadata(directory) else { return false };
-        let shift = if about.uid() == self.uid.as_raw() {
-            6
-        } else if self.gid.as_raw() == about.gid()
-            || self.groups.iter().any(|gid| gid.as_raw() == about.gid())
-        {
-            3
-        } else {
-            0
-        };
-        about.is_dir() && about.mode() >> shift & 1 == 1
-    }
-}
-
-/// Judges what a group asks of the system, before anything is started.
-///
-/// # Errors
-/// What is wrong, for the administrator.
-pub fn check(conf: &GroupConf, server: Option<(u32, u32)>) -> Result<(), IdentityError> {
-    let identity = Identity::of(conf, server)?;
-    if server.is_none() && identity.uid != Uid::current() {
-        return Err(IdentityError::NotRoot(conf.user.clone().unwrap_or_default()));
-    }
-    let wrong =
-        |option, path: &Path, why: String| IdentityError::Directory { option, path: path.to_owned(), why };
-    for (option, path) in [("home", &conf.home), ("chroot", &conf.chroot)] {
-        let Some(path) = path else { continue };
-        // What is inside of a chroot is seen from there only.
-        if option == "home" && conf.chroot.is_some() {
-            continue;
-        }
-        match std::fs::metadata(path) {
-            Err(error) => return Err(wrong(option, path, error.to_string())),
-            Ok(about) if !about.is_dir() => return Err(wrong(option, path, "not a directory".to_owned())),
-            Ok(_) if !identity.may_enter(path) => {
-                let why = format!("the user {} may not enter this directory", identity.shown());
-                return Err(wrong(option, path, why));
-            }
-            Ok(_) => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
-//! Daemon mode as the servers see it: what neatd is told ([`conf`]), starting it ([`launch`]), and having its workers answer where a
-//! thread may wait for that ([`client`]).
+//! Daemon mode as the servers see it: what neatd is told ([`conf`]), whether the system has what that asks for ([`system`]),
+//! starting neatd ([`launch`]), and having its workers answer where a thread may wait for that ([`client`]).
 
+#[allow(unsafe_code)]
+mod access_list;
 #[allow(unsafe_code)]
 pub mod client;
 pub mod conf;
 pub mod identity;
 #[allow(unsafe_code)]
 pub mod launch;
+mod reach;
+pub mod system;

@@ -200,7 +200,8 @@ fn minor_of_version(version: &str) -> Option<u32> {
     parts.next()?.parse().ok()
 }
 
-fn minor_of_name(name: &str) -> Option<u32> {
+/// The minor version that a name such as `python3.11` says.
+pub(crate) fn minor_of_name(name: &str) -> Option<u32> {
     minor_of_version(name.strip_prefix("python")?)
 }
 

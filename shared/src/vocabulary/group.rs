@@ -1,22 +1,25 @@
-//! The options of a process group (`WSGIDaemonProcess`, `wsgi_daemon_process`), each declared once, and reading their values.
-
-use std::time::Duration;
-
-use super::value::ValueError;
+//! The options of a process group (`WSGIDaemonProcess`, `wsgi_daemon_process`), each declared once. [`super::option_value`] reads
+//! what is written behind them.
 
 /// What an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionKind {
     /// A whole number from the first to the second.
     Number(u64, u64),
+    /// A whole number. `0` and `off` mean none.
+    Count,
     /// A number that may be negative.
     Signed(i64, i64),
     /// Seconds, or a number with `ms`, `s`, `m`, `h` or `d` behind it. `0` and `off` mean none.
     Time,
-    /// Bytes, or a number with `k`, `m` or `g` behind it. `0` and `off` mean none.
-    Size,
-    /// One size, or two with `:` between them.
-    SoftAndHard,
+    /// A time that something is given to end by itself. `0` means none at all; there is no doing without an end.
+    Grace,
+    /// A time after which somebody is given up. `0` means the default, as in mod_wsgi; nobody waits for ever.
+    Wait,
+    /// Bytes from the first to the second, or a number with `k`, `m` or `g` behind it. `0` and `off` mean none, or the default.
+    Size(u64, u64),
+    /// One size of at least so much, or two with `:` between them. `0` and `off` mean none.
+    SoftAndHard(u64),
     /// `on` or `off`.
     Flag,
     /// Octal digits.
@@ -46,6 +49,11 @@ pub struct GroupOption {
     pub doc: &'static str,
 }
 
+/// No process can be smaller: a limit below is one that somebody meant in megabytes.
+const LEAST_MEMORY: u64 = 1 << 20;
+/// The system takes an int, and doubles it.
+const LARGEST_SOCKET_BUFFER: u64 = 1 << 30;
+
 const fn option(
     name: &'static str,
     kind: OptionKind,
@@ -58,7 +66,8 @@ const fn option(
 /// Every option.
 pub const GROUP_OPTIONS: &[GroupOption] = {
     use OptionKind::{
-        Flag, List, Number, Octal, Path, Paths, Retired, Signed, Size, SoftAndHard, Text, Time,
+        Count, Flag, Grace, List, Number, Octal, Path, Paths, Retired, Signed, Size, SoftAndHard, Text, Time,
+        Wait,
     };
     &[
         option(
@@ -97,16 +106,16 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
         option("script-group", Text, "any", "refuse scripts, and directories of scripts, of another group"),
         option("socket-user", Text, "the server's user", "who may connect to the group's socket"),
         option("listen-backlog", Number(1, 65535), "100", "connections that wait for a process to take them"),
-        option("connect-timeout", Time, "15", "how long the server tries to reach a process"),
+        option("connect-timeout", Wait, "15", "how long the server tries to reach a process"),
         option(
             "socket-timeout",
-            Time,
+            Wait,
             "60",
             "how long the server waits while it sends a request to a process",
         ),
         option(
             "response-socket-timeout",
-            Time,
+            Wait,
             "60",
             "how long the server waits for the next part of a response",
         ),
@@ -130,13 +139,18 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
         ),
         option(
             "interrupt-timeout",
-            Time,
+            Grace,
             "5",
             "how long a request has to end after RequestTimeout was raised in it",
         ),
-        option("graceful-timeout", Time, "15", "how long a process that is replaced may finish its requests"),
-        option("eviction-timeout", Time, "15", "the same for a process that is replaced on a signal"),
-        option("shutdown-timeout", Time, "5", "the same when the server ends"),
+        option(
+            "graceful-timeout",
+            Grace,
+            "15",
+            "how long a process that is replaced may finish its requests",
+        ),
+        option("eviction-timeout", Grace, "15", "the same for a process that is replaced on a signal"),
+        option("shutdown-timeout", Grace, "5", "the same when the server ends"),
         option(
             "startup-timeout",
             Time,
@@ -158,7 +172,7 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
         option("restart-interval", Time, "off", "a process is replaced after so long, with 10 % jitter"),
         option(
             "maximum-requests",
-            Number(0, u64::MAX),
+            Count,
             "off",
             "a process is replaced after so many requests, with 10 % jitter",
         ),
@@ -166,124 +180,55 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
         option("cpu-priority", Signed(-20, 19), "the server's", "the processes' nice value"),
         option(
             "memory-limit",
-            SoftAndHard,
+            SoftAndHard(LEAST_MEMORY),
             "off",
             "PSS at which a process is replaced gracefully, and after a : at which it is killed",
         ),
-        option("virtual-memory-limit", Size, "off", "address space of a process"),
-        option("stack-size", Size, "8m", "stack of each Python thread"),
-        option("header-buffer-size", Size, "32k", "the longest header line of a response"),
-        option("response-buffer-size", Size, "64k", "how much of a response is gathered before it is sent"),
-        option("send-buffer-size", Size, "the system's", "SO_SNDBUF of the group's connections"),
-        option("receive-buffer-size", Size, "the system's", "SO_RCVBUF of the group's connections"),
+        option("virtual-memory-limit", Size(LEAST_MEMORY, u64::MAX), "off", "address space of a process"),
+        option("stack-size", Size(64 << 10, 1 << 30), "8m", "stack of each Python thread"),
+        option("header-buffer-size", Size(8 << 10, 1 << 20), "32k", "the longest header line of a response"),
+        option(
+            "response-buffer-size",
+            Size(4 << 10, 64 << 20),
+            "64k",
+            "how much of a response is gathered before it is sent",
+        ),
+        option(
+            "send-buffer-size",
+            Size(512, LARGEST_SOCKET_BUFFER),
+            "the system's",
+            "SO_SNDBUF of the group's connections",
+        ),
+        option(
+            "receive-buffer-size",
+            Size(512, LARGEST_SOCKET_BUFFER),
+            "the system's",
+            "SO_RCVBUF of the group's connections",
+        ),
         option(
             "response-flush-delay",
             Retired("a yielded block leaves at once"),
             "none",
             "accepted, and needless",
         ),
+        option(
+            "proxy-buffer-size",
+            Retired("write response-buffer-size instead"),
+            "none",
+            "accepted, and needless",
+        ),
+        option(
+            "newrelic-config-file",
+            Retired("start the agent in the application, or set NEW_RELIC_CONFIG_FILE"),
+            "none",
+            "accepted, and needless",
+        ),
+        option(
+            "newrelic-environment",
+            Retired("start the agent in the application, or set NEW_RELIC_ENVIRONMENT"),
+            "none",
+            "accepted, and needless",
+        ),
         option("server-metrics", Flag, "off", "whether the group may read the server's figures"),
     ]
 };
-
-fn wrong(option: &str, given: &str, allowed: &str) -> ValueError {
-    ValueError::Other(format!("has {option}={given}, but {option} takes {allowed}"))
-}
-
-/// Splits `15m` into `15` and `m`.
-fn split_unit(text: &str) -> (&str, &str) {
-    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    text.split_at(end)
-}
-
-/// Reads a time; `None` for none.
-///
-/// # Errors
-/// Not a time.
-pub fn time(option: &str, given: &str) -> Result<Option<Duration>, ValueError> {
-    const ALLOWED: &str = "seconds (5, 0.5, 500ms, 5s, 2m, 1h, 1d), or off";
-    if given.eq_ignore_ascii_case("off") {
-        return Ok(None);
-    }
-    let (number, unit) = split_unit(given);
-    let factor = match unit.to_ascii_lowercase().as_str() {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => return Err(wrong(option, given, ALLOWED)),
-    };
-    let seconds = number.parse::<f64>().ok().map(|number| number * factor).filter(|number| *number <= 1e9);
-    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.map(|time| (!time.is_zero()).then_some(time)).ok_or_else(|| wrong(option, given, ALLOWED))
-}
-
-/// Reads a size in bytes; `None` for none.
-///
-/// # Errors
-/// Not a size.
-pub fn size(option: &str, given: &str) -> Result<Option<u64>, ValueError> {
-    if given.eq_ignore_ascii_case("off") {
-        return Ok(None);
-    }
-    let (number, unit) = split_unit(given);
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => u32::MAX,
-    };
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1u64.checked_shl(shift)?));
-    bytes
-        .map(|bytes| (bytes > 0).then_some(bytes))
-        .ok_or_else(|| wrong(option, given, "bytes (1048576, 512k, 64m, 2g), or off"))
-}
-
-/// Reads a whole number in a range.
-///
-/// # Errors
-/// Not a number, or out of the range.
-pub fn number(option: &str, given: &str, low: u64, high: u64) -> Result<u64, ValueError> {
-    let read = given.parse().ok().filter(|number| (low..=high).contains(number));
-    read.ok_or_else(|| {
-        let allowed = if high == u64::MAX {
-            format!("a whole number from {low} on")
-        } else {
-            format!("a whole number from {low} to {high}")
-        };
-        wrong(option, given, &allowed)
-    })
-}
-
-/// Reads a flag.
-///
-/// # Errors
-/// Neither on nor off.
-pub fn flag(option: &str, given: &str) -> Result<bool, ValueError> {
-    match given.to_ascii_lowercase().as_str() {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(wrong(option, given, "on or off")),
-    }
-}
-
-/// Reads octal digits.
-///
-/// # Errors
-/// Other digits, or more than permissions have.
-pub fn octal(option: &str, given: &str) -> Result<u32, ValueError> {
-    let read = u32::from_str_radix(given, 8).ok().filter(|mask| *mask <= 0o777);
-    read.ok_or_else(|| wrong(option, given, "octal digits from 0 to 0777"))
-}
-
-/// Reads a number that may be negative.
-///
-/// # Errors
-/// Not a number, or out of the range.
-pub fn signed(option: &str, given: &str, low: i64, high: i64) -> Result<i32, ValueError> {
-    let read = given.parse::<i64>().ok().filter(|number| (low..=high).contains(number));
-    read.and_then(|number| i32::try_from(number).ok())
-        .ok_or_else(|| wrong(option, given, &format!("a whole number from {low} to {high}")))
-}

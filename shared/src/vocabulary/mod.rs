@@ -5,6 +5,7 @@
 
 pub mod directives;
 pub mod group;
+pub mod option_value;
 pub mod reference;
 pub mod value;
 

@@ -1,14 +1,17 @@
-//! The reference page, printed from the table of directives.
+//! The reference page, printed from the tables of directives and of the options of a process group.
 
 use std::fmt::Write;
 
+use super::group::{GROUP_OPTIONS, OptionKind};
+use super::option_value::short_size;
 use super::{DIRECTIVES, Places, Spelling};
 
 /// The page, in Markdown.
 #[must_use]
 pub fn page() -> String {
     let mut page = String::from(
-        "# Directives\n\nThis page is printed from `shared/src/vocabulary/directives.rs`; a test holds the two together.\n",
+        "# Directives\n\nThis page is printed from `shared/src/vocabulary/directives.rs` and `group.rs`; a test holds them together. The \
+         options of a process group stand at the end.\n",
     );
     for directive in DIRECTIVES {
         let spellings = [("httpd", directive.apache), ("nginx", directive.nginx)];
@@ -28,7 +31,49 @@ pub fn page() -> String {
             }
         }
     }
+    add_options(&mut page);
     page
+}
+
+fn add_options(page: &mut String) {
+    page.push_str(
+        "\n# Options of a process group\n\nBehind the name in `WSGIDaemonProcess` and `wsgi_daemon_process`, as `option=value`. A time is \
+         in seconds, or has `ms`, `s`, `m`, `h` or `d` behind it. A size is in bytes, or has `k`, `m` or `g` behind it.\n\n\
+         | option | takes | default | meaning |\n|---|---|---|---|\n",
+    );
+    for option in GROUP_OPTIONS {
+        let meaning = match option.kind {
+            OptionKind::Retired(instead) => format!("{}: {instead}", option.doc),
+            _ => option.doc.to_owned(),
+        };
+        let _ =
+            writeln!(page, "| `{}` | {} | {} | {meaning} |", option.name, takes(option.kind), option.default);
+    }
+}
+
+fn takes(kind: OptionKind) -> String {
+    match kind {
+        OptionKind::Number(low, high) => format!("a whole number from {low} to {high}"),
+        OptionKind::Count => "a whole number, or off".to_owned(),
+        OptionKind::Signed(low, high) => format!("a whole number from {low} to {high}"),
+        OptionKind::Time => "a time, or off".to_owned(),
+        OptionKind::Grace => "a time; 0 for none at all".to_owned(),
+        OptionKind::Wait => "a time; 0 for the default".to_owned(),
+        OptionKind::Size(low, u64::MAX) => format!("a size of at least {}, or off", short_size(low)),
+        OptionKind::Size(low, high) => {
+            format!("a size from {} to {}; 0 for the default", short_size(low), short_size(high))
+        }
+        OptionKind::SoftAndHard(low) => {
+            format!("a size of at least {}, or two as soft:hard, or off", short_size(low))
+        }
+        OptionKind::Flag => "on or off".to_owned(),
+        OptionKind::Octal => "octal digits".to_owned(),
+        OptionKind::Text => "text".to_owned(),
+        OptionKind::Path => "an absolute path".to_owned(),
+        OptionKind::Paths => "absolute paths with : between them".to_owned(),
+        OptionKind::List => "names with commas between them".to_owned(),
+        OptionKind::Retired(_) => "anything".to_owned(),
+    }
 }
 
 fn shown(spelling: &Spelling) -> String {

@@ -1,0 +1,162 @@
+//! Whether a process group's user can get into its directories, as far as can be seen before anything is started.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path};
+
+use super::access_list::has_access_list;
+use super::identity::Identity;
+use super::system::SystemError;
+use crate::conf::group::GroupConf;
+
+/// Judges a group's chroot and home.
+///
+/// # Errors
+/// [`SystemError::Directory`], [`SystemError::Barred`].
+pub(super) fn check(conf: &GroupConf, identity: &Identity) -> Result<(), SystemError> {
+    if let Some(root) = &conf.chroot {
+        let about = directory("chroot", root, root)?;
+        // It is entered as root, so that what lies above does not matter.
+        enter("chroot", root, root, &about, identity)?;
+        return conf.home.as_ref().map_or(Ok(()), |home| check_home_below(root, home, identity));
+    }
+    let Some(home) = &conf.home else { return Ok(()) };
+    directory("home", home, home)?;
+    let resolved = home.canonicalize().unwrap_or_else(|_| home.clone());
+    // Where links lead, every directory before the link has to be entered, and every one above its target.
+    let mut steps: Vec<&Path> = home.ancestors().chain(resolved.ancestors()).collect();
+    steps.sort_by_key(|step| step.as_os_str().len());
+    for step in steps {
+        enter("home", home, step, &directory("home", home, step)?, identity)?;
+    }
+    Ok(())
+}
+
+/// A home is seen from inside of the chroot. Links are followed there only, so that nothing is said about what lies behind one.
+fn check_home_below(root: &Path, home: &Path, identity: &Identity) -> Result<(), SystemError> {
+    let mut step = root.to_owned();
+    for part in home.components().filter(|part| *part != Component::RootDir) {
+        step.push(part);
+        if part == Component::ParentDir || step.is_symlink() {
+            return Ok(());
+        }
+        enter("home", home, &step, &directory("home", home, &step)?, identity)?;
+    }
+    Ok(())
+}
+
+fn directory(option: &'static str, path: &Path, step: &Path) -> Result<Metadata, SystemError> {
+    let wrong = |why: String| SystemError::Directory { option, path: path.to_owned(), why };
+    let about = std::fs::metadata(step).map_err(|error| wrong(error.to_string()))?;
+    if about.is_dir() { Ok(about) } else { Err(wrong(format!("\"{}\" is not a directory", step.display()))) }
+}
+
+fn enter(
+    option: &'static str,
+    path: &Path,
+    step: &Path,
+    about: &Metadata,
+    identity: &Identity,
+) -> Result<(), SystemError> {
+    let shift = if about.uid() == identity.uid.as_raw() {
+        6
+    } else if identity.gid.as_raw() == about.gid()
+        || identity.groups.iter().any(|gid| gid.as_raw() == about.gid())
+    {
+        3
+    } else {
+        0
+    };
+    if about.mode() >> shift & 1 == 1 || has_access_list(step) {
+        return Ok(());
+    }
+    Err(SystemError::Barred {
+        option,
+        path: path.to_owned(),
+        barred: step.to_owned(),
+        user: identity.shown(),
+        owner: about.uid(),
+        group: about.gid(),
+        mode: about.mode() & 0o7777,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::PathBuf;
+
+    /// A directory of the test's own, removed when it is dropped.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("neat-system-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&root);
+            fs::create_dir_all(&root).unwrap();
+            Self(root)
+        }
+
+        fn directory(&self, name: &str, mode: u32) -> PathBuf {
+            let path = self.0.join(name);
+            fs::create_dir_all(&path).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// What is said about the directories of a group whose user owns nothing here.
+    fn said(options: &str) -> Result<(), String> {
+        let words: Vec<String> = format!("shop {options}").split_whitespace().map(str::to_owned).collect();
+        let conf = GroupConf::parse(&words).unwrap().0;
+        let identity = Identity::of(&conf, Some((54_321, 54_321))).unwrap();
+        check(&conf, &identity).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_home_has_to_be_there_and_to_be_a_directory() {
+        assert_eq!(said("home=/usr"), Ok(()));
+        let error = said("home=/no/such/home").unwrap_err();
+        assert!(
+            error.starts_with("home=/no/such/home: No such file") && error.contains("make this"),
+            "{error}"
+        );
+        assert!(said("home=/etc/passwd").unwrap_err().contains("not a directory"));
+        assert!(said("chroot=/no/such/root").unwrap_err().starts_with("chroot=/no/such/root"));
+    }
+
+    #[test]
+    fn a_home_has_to_be_reached_by_the_user() {
+        let tree = Tree::new("home");
+        let barred = tree.directory("private", 0o700);
+        let inside = tree.directory("private/home", 0o755);
+        let error = said(&format!("home={}", inside.display())).unwrap_err();
+        let named = format!("#54321 may not enter \"{}\"", barred.display());
+        assert!(error.contains(&named) && error.contains("mode 0700"), "{error}");
+        // By way of a link as well.
+        let link = tree.0.join("link");
+        symlink(&inside, &link).unwrap();
+        assert!(said(&format!("home={}", link.display())).unwrap_err().contains(&named));
+    }
+
+    #[test]
+    fn a_home_in_a_chroot_is_looked_for_there() {
+        let tree = Tree::new("chroot");
+        let root = tree.directory("root", 0o755);
+        tree.directory("root/srv", 0o755);
+        tree.directory("root/closed", 0o700);
+        symlink("/nowhere", root.join("link")).unwrap();
+        let said = |home: &str| said(&format!("chroot={} home={home}", root.display()));
+        assert_eq!((said("/srv"), said("/link/x"), said("/")), (Ok(()), Ok(()), Ok(())));
+        assert!(said("/usr").unwrap_err().contains("home=/usr"));
+        assert!(said("/closed").unwrap_err().contains("may not enter"));
+    }
+}
