@@ -358,14 +358,14 @@ impl Asking {
             (upstream, slice)
         };
         let mut input = bytes;
-        let mut added: Vec<*mut ngx_buf_t> = Vec::new();
         loop {
             match self.next_piece(&mut input) {
                 Ok(None) => break,
-                Ok(Some(Piece::Data(start, length))) => match add_data(self, upstream, start, length) {
-                    Some(buffer) => added.push(buffer),
-                    None => return ERROR,
-                },
+                Ok(Some(Piece::Data(start, length))) => {
+                    if !add_data(self, upstream, start, length) {
+                        return ERROR;
+                    }
+                }
                 Ok(Some(Piece::File(offset, length))) => {
                     if let Err(error) = self.add_file(upstream, offset, length) {
                         self.complain(error);
@@ -382,13 +382,6 @@ impl Asking {
                     self.complain(error);
                     return self.cut(upstream);
                 }
-            }
-        }
-        if self.ended {
-            // The end follows at once, and takes them along.
-            for buffer in added {
-                // SAFETY: made above, and not given to nginx yet.
-                unsafe { (*buffer).set_flush(0) };
             }
         }
         OK
@@ -549,17 +542,12 @@ fn ends_here(mut bytes: &[u8]) -> bool {
     false
 }
 
-fn add_data(
-    asking: &Asking,
-    upstream: &mut ngx_http_upstream_t,
-    start: *mut u8,
-    length: usize,
-) -> Option<*mut ngx_buf_t> {
+fn add_data(asking: &Asking, upstream: &mut ngx_http_upstream_t, start: *mut u8, length: usize) -> bool {
     // SAFETY: the request lives; a buffer that is free is ours, and is written anew.
     unsafe {
         let link = ngx_chain_get_free_buf((*asking.request.raw()).pool, &raw mut upstream.free_bufs);
         if link.is_null() {
-            return None;
+            return false;
         }
         let buffer = (*link).buf;
         buffer.write_bytes(0, 1);
@@ -569,7 +557,7 @@ fn add_data(
         (*buffer).last = start.add(length);
         (*buffer).tag = tag();
         append(&mut upstream.out_bufs, link);
-        Some(buffer)
+        true
     }
 }
 
