@@ -28,6 +28,25 @@ def children(parent: int) -> list[int]:
     return sorted(found)
 
 
+def command_line(pid: int) -> list[str]:
+    """What the process was started with."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:
+        return []
+
+
+def of_site(prefix: str) -> dict[str, list[int]]:
+    """neatd's processes of a socket prefix, by their titles: `neatd: keeper`, `neatd: supervisor`, `neatd: zygote app`."""
+    found: dict[str, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            words = command_line(int(entry.name))
+            if words[1:3] == ["--site", prefix] and alive(int(entry.name)):
+                found.setdefault(words[0], []).append(int(entry.name))
+    return found
+
+
 def resident(pid: int) -> int:
     """Resident memory in bytes, without what it shares with files."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

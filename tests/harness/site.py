@@ -82,6 +82,11 @@ class Site:
             cwd="/", start_new_session=True, env={**os.environ, **recipe.environment},
         )  # fmt: skip
         until(self._listens, lambda: f"{server} to listen; it said:\n{self.said()}")
+        if self.is_daemon:
+            until(
+                lambda: (self.directory / "run" / "wsgi.app.sock").exists(),
+                lambda: f"the group's socket; it said:\n{self.said()}",
+            )
         expected = recipe.workers * (recipe.threads if server == PREFORK else 1)
         until(lambda: len(self.workers()) >= expected, lambda: f"{expected} workers; it said:\n{self.said()}")
 
@@ -157,6 +162,28 @@ class Site:
 
     # Its processes
 
+    @property
+    def prefix(self) -> str:
+        """How the paths of the groups' sockets begin."""
+        return str(self.directory / "run" / "wsgi")
+
+    def neatd(self, role: str) -> list[int]:
+        """neatd's processes of a role: `keeper`, `supervisor`, `zygote app`."""
+        return sorted(processes.of_site(self.prefix).get(f"neatd: {role}", []))
+
+    def daemon_workers(self, group: str = "app") -> list[int]:
+        """The processes of a group that serve requests."""
+        return sorted(pid for zygote in self.neatd(f"zygote {group}") for pid in processes.children(zygote))
+
+    def wait_until_nothing_is_left(self) -> None:
+        """Waits until neatd has gone with the server, and asserts that it cleaned up."""
+        until(
+            lambda: not processes.of_site(self.prefix),
+            lambda: f"neatd to end; left are {processes.of_site(self.prefix)}\n{self.said()[-3000:]}",
+        )
+        left = [entry.name for entry in (self.directory / "run").iterdir() if ".sock" in entry.name]
+        assert not left, f"sockets were left: {left}"
+
     def workers(self) -> list[int]:
         """The processes that serve requests."""
         return processes.children(self.pid)
@@ -184,7 +211,10 @@ class Site:
         if self.process.poll() is None:
             self.signal(self.backend.QUIT if number is None else number)
         try:
-            return self.process.wait(timeout)
+            code = self.process.wait(timeout)
+            if self.is_daemon:
+                self.wait_until_nothing_is_left()
+            return code
         except subprocess.TimeoutExpired:
             raise AssertionError(
                 f"{self.server} did not end within {timeout} s; workers {self.workers()}:\n{self.said()[-4000:]}"
@@ -203,5 +233,11 @@ class Site:
                 except ProcessLookupError:
                     continue
             self.process.wait(10)
+        for pids in processes.of_site(self.prefix).values():
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
         if not os.environ.get("NEAT_KEEP"):
             shutil.rmtree(self.directory, ignore_errors=True)

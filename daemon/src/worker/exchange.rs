@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -213,6 +214,25 @@ impl DaemonExchange {
         Ok(())
     }
 
+    /// Sends a file as bytes that are read from it.
+    fn send_read(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SendError> {
+        let file = file.try_clone_to_owned().map(std::fs::File::from).map_err(|_| SendError::Server)?;
+        let (mut at, end) = (offset, offset.saturating_add(length));
+        let mut portion = vec![0; PORTION];
+        while at < end {
+            let room = usize::try_from(end - at).unwrap_or(PORTION).min(PORTION);
+            let read = file.read_at(portion.get_mut(..room).unwrap_or_default(), at);
+            match read.unwrap_or(0) {
+                0 => return Err(SendError::Server),
+                read => {
+                    self.send(portion.get(..read).unwrap_or_default())?;
+                    at += read as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn flush_buffer(&mut self) -> Result<(), SendError> {
         let connection = Arc::clone(&self.connection);
         let mut outbound = connection.outbound();
@@ -348,9 +368,12 @@ impl Exchange for DaemonExchange {
     fn send_file(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SendError> {
         let connection = Arc::clone(&self.connection);
         let mut outbound = connection.outbound();
-        if let Some(head) = outbound.head_at {
-            encode::mark_file(&mut outbound.buffer, head);
-        }
+        let Some(head) = outbound.head_at else {
+            drop(outbound);
+            // Something has left already: the server may be about to store the response, and takes bytes only.
+            return self.send_read(file, offset, length);
+        };
+        encode::mark_file(&mut outbound.buffer, head);
         encode::file(&mut outbound.buffer, self.number, offset, length);
         self.write(&mut outbound, &[], Some(file))
     }

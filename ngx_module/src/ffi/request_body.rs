@@ -84,6 +84,11 @@ impl Request {
         self.get().reading_body() != 0
     }
 
+    /// Whether the body is handed on as it comes.
+    pub(super) fn is_unbuffered(&self) -> bool {
+        self.get().request_body_no_buffering() != 0
+    }
+
     /// Whether the client waits to be told that it may send the body.
     pub fn expects_continue(&self) -> bool {
         !self.get().headers_in.expect.is_null() && self.get().expect_tested() == 0

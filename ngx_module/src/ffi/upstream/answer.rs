@@ -515,6 +515,8 @@ impl Asking {
             }
             (*last).shadow = buffer;
             (*last).set_last_shadow(1);
+            // What compresses has to let it go as well.
+            (*last).set_flush(u32::from(!self.ended));
         }
         OK
     }

@@ -121,6 +121,8 @@ impl Asking {
     fn try_create(&mut self, upstream: &mut ngx_http_upstream_t) -> Option<()> {
         let request = self.request;
         let conf = request.location()?;
+        // nginx takes it back where the whole body came with the head.
+        self.streamed &= request.is_unbuffered();
         // A subrequest has nothing of the main request's body.
         let stored = !self.streamed && request.is_main() && !request.is_reading_body();
         let length: u64 = if stored { request.body_parts().map(|part| part.len()).sum() } else { 0 };
@@ -268,11 +270,11 @@ impl Asking {
                     (*copied).buf = buffer;
                     append(copied);
                 }
-                if !is_head && (*buffer).last_buf() != 0 && !self.frames.body_ended {
-                    self.frames.body_ended = true;
-                    let header = encode::header(Kind::BodyEnd, self.frames.number, 0);
-                    append(self.header_link(pool, &header)?);
-                }
+            }
+            if !self.request.is_reading_body() && !self.frames.body_ended {
+                self.frames.body_ended = true;
+                let header = encode::header(Kind::BodyEnd, self.frames.number, 0);
+                append(self.header_link(pool, &header)?);
             }
             Some(first)
         }

@@ -1,0 +1,100 @@
+"""What a process group is for: who runs it, how it ends, what it may take."""
+
+import ctypes
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+IMPORTED_BY = os.getpid()
+NOTES = []
+
+
+def about(environ):
+    return {
+        "pid": os.getpid(),
+        "imported_by": IMPORTED_BY,
+        "uid": os.getuid(),
+        "euid": os.geteuid(),
+        "gid": os.getgid(),
+        "groups": os.getgroups(),
+        "cwd": os.getcwd(),
+        "umask": os.umask(os.umask(0)),
+        "environment": dict(os.environ),
+        "python": list(sys.version_info[:2]),
+        "prefix": sys.prefix,
+        "group": environ["mod_wsgi.process_group"],
+        "multiprocess": environ["wsgi.multiprocess"],
+        "path": sys.path,
+    }
+
+
+def crash(environ):
+    ctypes.string_at(0)
+
+
+def leave(environ):
+    os._exit(3)
+
+
+def loop(environ):
+    while True:
+        pass
+
+
+def loop_in_c(environ):
+    # A pattern that never ends, in C, with the GIL held.
+    re.match(r"(a*)*b", "a" * 64)
+
+
+def memory(environ):
+    NOTES.append(bytearray(os.urandom(1 << 20) * 64))
+    return {"pid": os.getpid()}
+
+
+def children(environ):
+    pids = [subprocess.Popen(["sleep", "300"], start_new_session=index % 2 == 0).pid for index in range(5)]
+    return {"pids": pids}
+
+
+def sleep(environ):
+    time.sleep(float(environ["QUERY_STRING"] or 1))
+    return {"pid": os.getpid()}
+
+
+def unread(environ):
+    return "x" * 3_000_000
+
+
+CASES = {
+    "/about": about,
+    "/crash": crash,
+    "/leave": leave,
+    "/loop": loop,
+    "/loop-in-c": loop_in_c,
+    "/memory": memory,
+    "/children": children,
+    "/sleep": sleep,
+    "/unread": unread,
+}
+
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/elsewhere":
+        start_response("200 OK", [("Location", "/about?from-elsewhere"), ("Content-Type", "text/plain")])
+        return [b"not this"]
+    if path == "/accel":
+        start_response("200 OK", [("X-Accel-Redirect", "/internal/static.txt")])
+        return [b"not this"]
+    if path == "/teapot":
+        start_response("418 I'm a teapot", [("Content-Type", "text/plain")])
+        return [b"the application's own"]
+    if path == "/cached":
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Cache-Control", "max-age=60")])
+        return [str(time.time_ns()).encode()]
+    body = json.dumps(CASES[path](environ)).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]

@@ -1,0 +1,87 @@
+"""What is wrong with a process group is an error of the configuration test, with what to do about it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from harness.recipe import DAEMON, NGINX_DAEMON, Mount, Recipe
+from harness.site import check_configuration
+
+ONLY = DAEMON
+
+
+def said(server: str, certificate, recipe: Recipe) -> str:
+    """What the test of a configuration that has to be refused says."""
+    code, text = check_configuration(server, recipe, certificate)
+    assert code != 0, text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("group", "part"),
+    [
+        ({"user": "no-such-user-here"}, "no-such-user-here"),
+        ({"user": "root"}, "root"),
+        ({"user": "#0"}, "root"),
+        ({"group": "no-such-group-here"}, "no-such-group-here"),
+        ({"home": "/no/such/home"}, "/no/such/home"),
+        ({"threads": "100000"}, "from 0 to 1024"),
+        ({"processes": "0"}, "from 1 to 1024"),
+        ({"treads": "5"}, "did you mean threads"),
+        ({"request-timeout": "soon"}, "request-timeout"),
+        ({"python-home": "/no/such/python"}, "/no/such/python"),
+    ],
+)
+def test_option_that_is_wrong(server, certificate, group, part):
+    """A name, a range, a user, a directory."""
+    if "user" in group and os.geteuid() != 0 and group["user"] == "no-such-user-here":
+        pytest.skip("without root every other user is refused first")
+    assert part in said(server, certificate, Recipe(mounts={"/": "daemon.wsgi"}, group=group))
+
+
+def test_group_that_is_not_declared(server, certificate):
+    """It says which ones are."""
+    nginx, httpd = "wsgi_process_group ghost;", "WSGIProcessGroup ghost"
+    text = said(server, certificate, Recipe(mounts={"/": Mount("daemon.wsgi", nginx=nginx, httpd=httpd)}))
+    assert 'the process group "ghost" is not declared' in text
+    assert "declared are: app" in text
+
+
+def test_directory_of_the_sockets_that_is_not_there(server, certificate):
+    """wsgi_socket_prefix, WSGISocketPrefix."""
+    recipe = Recipe(mounts={"/": "daemon.wsgi"}, files={"marker": ""})
+    text = _with_prefix(server, certificate, recipe, "/no/such/directory/wsgi")
+    assert "/no/such/directory" in text
+
+
+def _with_prefix(server: str, certificate, recipe: Recipe, prefix: str) -> str:
+    import harness.site as module
+
+    original = module.lay_out
+
+    def lay_out(*arguments):
+        place = original(*arguments)
+        text = place.configuration.read_text()
+        place.configuration.write_text(text.replace(f"{place.directory}/run/wsgi", prefix))
+        return place
+
+    module.lay_out = lay_out
+    try:
+        return said(server, certificate, recipe)
+    finally:
+        module.lay_out = original
+
+
+def test_a_second_declaration_that_differs(server, certificate):
+    """An identical one is the same group."""
+    words = Recipe(mounts={}).group_words()
+    name = "wsgi_daemon_process" if server == NGINX_DAEMON else "WSGIDaemonProcess"
+    end = ";" if server == NGINX_DAEMON else ""
+    key = "nginx" if server == NGINX_DAEMON else "httpd"
+    same = Recipe(mounts={"/": "daemon.wsgi"}, main={key: f"{name} {words}{end}"})
+    code, text = check_configuration(server, same, certificate)
+    assert code == 0, text
+    other = Recipe(mounts={"/": "daemon.wsgi"}, main={key: f"{name} {words} processes=7{end}"})
+    assert "second time" in said(server, certificate, other)

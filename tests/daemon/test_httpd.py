@@ -1,0 +1,36 @@
+"""What users of mod_wsgi's daemon mode know."""
+
+from __future__ import annotations
+
+import json
+
+from harness.recipe import EVENT_DAEMON, Mount, Recipe
+
+ONLY = (EVENT_DAEMON,)
+RECIPE = Recipe(
+    mounts={
+        "/": "daemon.wsgi",
+        "/override": Mount("daemon.wsgi", httpd="WSGIErrorOverride On\nErrorDocument 418 /htdocs/static.txt"),
+        "/embedded": Mount("daemon.wsgi", httpd="WSGIProcessGroup %{GLOBAL}"),
+    },
+    main={"httpd": "WSGIRestrictEmbedded On"},
+)
+
+
+def test_location_with_200_is_an_internal_redirect(site):
+    """200 and a path in Location, as CGI has it."""
+    answer = site.ask("/elsewhere")
+    assert answer.status == 200
+    assert json.loads(answer.body)["group"] == "app"
+
+
+def test_error_override(site):
+    """WSGIErrorOverride: httpd's own page replaces the application's."""
+    assert b"the application's own" not in site.ask("/override/teapot").body
+    assert site.ask("/teapot").body == b"the application's own"
+
+
+def test_embedded_is_refused_where_it_is_restricted(site):
+    """WSGIRestrictEmbedded: 500, and the log says why."""
+    assert site.ask("/embedded/about").status == 500
+    site.log.wait_for("WSGIRestrictEmbedded is on")

@@ -1,0 +1,121 @@
+"""A process group's processes: who they are, and what they share."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness import processes
+from harness.recipe import DAEMON, Recipe
+from harness.wait import until
+
+ONLY = DAEMON
+RECIPE = Recipe(mounts={"/": "daemon.wsgi"}, group={"processes": "2", "umask": "0027"}, threads=2, environment={"SECRET": "of the server"})
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def about(site, target: str = "/about") -> dict:
+    """What the application says of its process."""
+    answer = site.ask(target)
+    assert answer.status == 200, answer
+    return json.loads(answer.body)
+
+
+@as_root
+def test_processes_are_the_groups_user(site):
+    """user, group and supplementary groups are dropped for good; no process of the application is root."""
+    found = about(site)
+    www_data = pwd.getpwnam("www-data")
+    assert (found["uid"], found["euid"], found["gid"]) == (www_data.pw_uid, www_data.pw_uid, www_data.pw_gid)
+    assert found["groups"] == [grp.getgrnam("www-data").gr_gid]
+    for pid in [*site.daemon_workers(), *site.neatd("zygote app")]:
+        assert os.stat(f"/proc/{pid}").st_uid == www_data.pw_uid
+
+
+def test_umask_is_the_groups(site):
+    """umask=0027."""
+    assert about(site)["umask"] == 0o027
+
+
+def test_environment_is_clean(site):
+    """Nothing of the server's environment reaches the application."""
+    environment = about(site)["environment"]
+    assert "SECRET" not in environment
+    assert environment["LANG"] == "C.UTF-8"
+    assert set(environment) <= {"PATH", "LANG", "LC_ALL", "USER", "LOGNAME", "HOME", "LC_CTYPE"}, environment
+
+
+def test_application_is_imported_once_and_forked(site):
+    """preload: the zygote imported it, the workers did not."""
+    found = about(site)
+    assert found["imported_by"] == site.neatd("zygote app")[0] != found["pid"]
+    assert (found["group"], found["multiprocess"]) == ("app", True)
+
+
+def test_titles_say_what_a_process_is(site):
+    """What ps shows."""
+    assert len(site.neatd("keeper")) == len(site.neatd("supervisor")) == len(site.neatd("zygote app")) == 1
+    titles = {processes.command_line(pid)[0] for pid in site.daemon_workers()}
+    assert titles == {"(wsgi:app)"}
+
+
+def test_socket_is_for_the_server_only(site):
+    """Mode 0600, and its owner is the server's user."""
+    state = os.stat(site.prefix + ".app.sock")
+    assert state.st_mode & 0o777 == 0o600
+    if os.geteuid() == 0:
+        assert pwd.getpwuid(state.st_uid).pw_name == "www-data"
+
+
+def test_servers_processes_map_no_python(site):
+    """With process groups only, neither nginx's nor httpd's processes load Python."""
+    assert about(site)
+    for pid in [site.pid, *site.workers()]:
+        assert "libpython" not in processes.maps(pid)
+
+
+def test_requests_use_every_thread_of_every_process(site):
+    """2 x 2: four requests at once, whichever process took their connections; a request never waits behind a busy thread while
+    another process has one free."""
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            pids = [json.loads(answer.body)["pid"] for answer in pool.map(lambda _: site.ask("/sleep?0.3"), range(4))]
+            assert len(pids) == 4
+            assert {pids.count(pid) for pid in set(pids)} == {2}, pids
+
+
+def test_preload_off_imports_in_each(start):
+    """preload=off."""
+    site = start(Recipe(mounts={"/": "daemon.wsgi"}, group={"preload": "off"}))
+    found = about(site)
+    assert found["imported_by"] == found["pid"]
+
+
+def test_home_is_the_directory_and_on_the_path(start):
+    """home."""
+    site = start(Recipe(mounts={"/": "daemon.wsgi"}, group={"home": "/usr/share"}))
+    found = about(site)
+    assert found["cwd"] == "/usr/share"
+    assert "/usr/share" in found["path"]
+
+
+def test_large_answer_while_a_large_body_stays_unread(site):
+    """The protocol is open in both directions: neither waits for the other."""
+    body = b"b" * 5_000_000
+    answer = site.ask("/unread", f"Content-Length: {len(body)}", method="POST", body=body)
+    assert (answer.status, len(answer.body)) == (200, 3_000_002)
+
+
+def test_stop_leaves_nothing(start):
+    """Not even what the application started and left behind."""
+    site = start(RECIPE)
+    pids = about(site, "/children")["pids"]
+    assert all(processes.alive(pid) for pid in pids)
+    site.stop()
+    until(lambda: not any(processes.alive(pid) for pid in pids), "the application's own children to end")
