@@ -13,7 +13,7 @@ use shared::daemon::launch;
 use shared::log::Level;
 
 use crate::log::Log;
-use crate::supervisor::{adopt_orphans, bury, group::cause, read_conf};
+use crate::supervisor::{adopt_orphans, bury, group::cause, read_conf, sockets::sweep};
 
 /// A supervisor that lived so long was well.
 const WELL: Duration = Duration::from_secs(10);
@@ -60,6 +60,7 @@ pub fn live() -> i32 {
         };
         if matches!(ended, Some(WaitStatus::Exited(_, 0))) || is_hung_up(lifeline.as_fd()) {
             bury();
+            sweep(&read.prefix);
             return 0;
         }
         if let Some(status) = ended {

@@ -64,8 +64,9 @@ pub enum Group {
     Variable(Rc<ComplexValue>),
 }
 
-impl Default for MainConf {
-    fn default() -> Self {
+impl MainConf {
+    /// Nothing written, and room for nginx's caches.
+    pub fn with_caches(caches: Caches) -> Self {
         Self {
             process: ProcessConf::default(),
             seen: Vec::new(),
@@ -74,13 +75,7 @@ impl Default for MainConf {
             python: None,
             groups: Groups::default(),
             server_user: None,
-            caches: Caches {
-                elts: std::ptr::null_mut(),
-                nelts: 0,
-                size: 0,
-                nalloc: 0,
-                pool: std::ptr::null_mut(),
-            },
+            caches,
         }
     }
 }

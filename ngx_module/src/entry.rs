@@ -87,7 +87,9 @@ unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
         process::tell_panics();
         // SAFETY: nginx's own, for this call.
         let conf = unsafe { Conf::from_raw(cf) };
-        conf.map_or(std::ptr::null_mut(), |conf| conf.keep(MainConf::default(), drop_main_conf))
+        conf.map_or(std::ptr::null_mut(), |conf| {
+            conf.keep(MainConf::with_caches(conf.caches()), drop_main_conf)
+        })
     })
 }
 

@@ -12,6 +12,12 @@ IMPORTED_BY = os.getpid()
 NOTES = []
 
 
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def about(environ):
     return {
         "pid": os.getpid(),
@@ -21,7 +27,7 @@ def about(environ):
         "gid": os.getgid(),
         "groups": os.getgroups(),
         "cwd": os.getcwd(),
-        "umask": os.umask(os.umask(0)),
+        "umask": umask(),
         "environment": dict(os.environ),
         "python": list(sys.version_info[:2]),
         "prefix": sys.prefix,
@@ -91,6 +97,9 @@ def application(environ, start_response):
         return [b"not this"]
     if path == "/teapot":
         start_response("418 I'm a teapot", [("Content-Type", "text/plain")])
+        return [b"the application's own"]
+    if path == "/missing":
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"the application's own"]
     if path == "/cached":
         start_response("200 OK", [("Content-Type", "text/plain"), ("Cache-Control", "max-age=60")])

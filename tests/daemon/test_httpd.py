@@ -10,7 +10,7 @@ ONLY = (EVENT_DAEMON,)
 RECIPE = Recipe(
     mounts={
         "/": "daemon.wsgi",
-        "/override": Mount("daemon.wsgi", httpd="WSGIErrorOverride On\nErrorDocument 418 /htdocs/static.txt"),
+        "/override": Mount("daemon.wsgi", httpd="WSGIErrorOverride On\nErrorDocument 404 default"),
         "/embedded": Mount("daemon.wsgi", httpd="WSGIProcessGroup %{GLOBAL}"),
     },
     main={"httpd": "WSGIRestrictEmbedded On"},
@@ -26,8 +26,8 @@ def test_location_with_200_is_an_internal_redirect(site):
 
 def test_error_override(site):
     """WSGIErrorOverride: httpd's own page replaces the application's."""
-    assert b"the application's own" not in site.ask("/override/teapot").body
-    assert site.ask("/teapot").body == b"the application's own"
+    assert b"the application's own" not in site.ask("/override/missing").body
+    assert site.ask("/missing").body == b"the application's own"
 
 
 def test_embedded_is_refused_where_it_is_restricted(site):

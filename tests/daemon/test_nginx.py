@@ -29,7 +29,7 @@ def test_x_accel_redirect(site):
 
 def test_cache(site):
     """wsgi_cache: the second request does not reach the application."""
-    first, second = site.ask("/cached"), site.ask("/cached")
+    first, second = site.ask("/cached/cached"), site.ask("/cached/cached")
     assert (first.head.get("X-Cache"), second.head.get("X-Cache")) == ("MISS", "HIT")
     assert first.body == second.body
     assert second.head.get("Content-Type") == "text/plain"
@@ -37,7 +37,7 @@ def test_cache(site):
 
 def test_intercepted_errors(site):
     """wsgi_intercept_errors: error_page replaces the application's own."""
-    answer = site.ask("/teapot")
+    answer = site.ask("/teapot/teapot")
     assert answer.body == b"a static file\n"
 
 

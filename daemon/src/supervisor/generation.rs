@@ -40,7 +40,9 @@ pub struct Worker {
     pub born: Instant,
     /// How far its own limits are from those of the group, in thousandths: so that workers do not leave together.
     pub jitter: u32,
-    /// Why the supervisor ended it.
+    /// Another one is to take its place, and it leaves when that serves.
+    pub is_replaced: bool,
+    /// Why the supervisor killed it.
     pub sentence: Option<String>,
 }
 
@@ -214,6 +216,7 @@ impl Generation {
             doing: Doing::Starting(now),
             born: now,
             jitter,
+            is_replaced: false,
             sentence: None,
         });
         true

@@ -111,9 +111,12 @@ impl Group {
 
     /// Starts a new generation, which takes over when it is ready.
     pub fn renew(&mut self, around: &mut Surroundings<'_>) {
-        if let Some(mut abandoned) = self.next.take() {
-            abandoned.leave(Duration::ZERO);
-            self.old.push(abandoned);
+        if let Some(abandoned) = self.next.take() {
+            let place = self.abandon(abandoned);
+            // Whoever waits for a first generation already waits at its socket.
+            if self.current.is_none() {
+                self.waiting = place;
+            }
         }
         self.count += 1;
         self.stamps = self.read_stamps();
@@ -166,17 +169,19 @@ impl Group {
         );
     }
 
+    /// Ends a generation that does not serve yet, and hands its socket back: it may be the one that servers know.
+    fn abandon(&mut self, mut generation: Generation) -> Option<Place> {
+        let own_path = generation.own_path.clone();
+        let place = generation.listener.try_clone().ok().map(|listener| Place { listener, own_path });
+        generation.leave(Duration::ZERO);
+        self.old.push(generation);
+        place
+    }
+
     /// Ends the generation that was to follow.
     fn give_up_next(&mut self, around: &mut Surroundings<'_>, why: &str) {
-        let Some(mut next) = self.next.take() else { return };
-        // Its socket may be the one that servers know: it is kept for the next try.
-        let place = next
-            .listener
-            .try_clone()
-            .ok()
-            .map(|listener| Place { listener, own_path: next.own_path.clone() });
-        next.leave(Duration::ZERO);
-        self.old.push(next);
+        let Some(next) = self.next.take() else { return };
+        let place = self.abandon(next);
         self.has_failed(around, place, why);
     }
 
@@ -286,7 +291,7 @@ impl Group {
             let marked = generation
                 .workers
                 .iter()
-                .find(|worker| worker.doing == Doing::Serving && worker.sentence.as_deref() == Some(""))
+                .find(|worker| worker.doing == Doing::Serving && worker.is_replaced)
                 .map(|worker| worker.slot);
             if let (Some(slot), true) = (marked, generation.serving() > wanted) {
                 generation.dismiss(slot, patience);
@@ -329,11 +334,11 @@ impl Group {
         let Some(generation) = self.generation(number) else { return };
         let is_serving = generation.stage == Stage::Serving;
         let Some(worker) = generation.workers.iter_mut().find(|worker| worker.slot == slot) else { return };
-        if !is_serving || worker.sentence.is_some() || worker.doing != Doing::Serving {
+        if !is_serving || worker.is_replaced || worker.sentence.is_some() || worker.doing != Doing::Serving {
             return;
         }
         // Marked: it leaves when its successor serves.
-        worker.sentence = Some(String::new());
+        worker.is_replaced = true;
         let pid = worker.pid.map_or(0, Pid::as_raw);
         around.log.say(Level::Notice, &format!("process group {name}: process {pid} is replaced: {why}"));
         if !generation.fork() {
@@ -356,12 +361,12 @@ impl Group {
         let Some(index) = generation.workers.iter().position(|worker| worker.slot == slot) else { return };
         let worker = generation.workers.swap_remove(index);
         let requests = generation.requests_of(slot);
-        let expected =
-            matches!(worker.doing, Doing::Leaving(_)) && worker.sentence.as_deref().is_none_or(str::is_empty);
+        let expected = matches!(worker.doing, Doing::Leaving(_)) && worker.sentence.is_none();
         let pid = worker.pid.map_or(0, Pid::as_raw);
-        if !expected || !requests.is_empty() {
+        let is_clean = matches!(status, Some(WaitStatus::Exited(_, 0)));
+        if !expected || !requests.is_empty() || !is_clean {
             let why = match (&worker.sentence, status) {
-                (Some(why), _) if !why.is_empty() => format!("was killed: {why}"),
+                (Some(why), _) => format!("was killed: {why}"),
                 (_, Some(status)) => cause(status, cpu_limit),
                 _ => "ended".to_owned(),
             };

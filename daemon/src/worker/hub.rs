@@ -188,9 +188,13 @@ impl Hub {
 
     fn note(&self, state: &State) {
         let slot = self.board.slot(self.slot);
-        let idle = self.limits.threads.saturating_sub(state.serving + state.ready.len());
+        let free = self.limits.threads.saturating_sub(state.serving);
+        // Whoever leaves takes nothing from others.
+        let idle = if state.draining.is_some() { 0 } else { free.saturating_sub(state.ready.len()) };
+        // What a free thread is about to take does not wait.
+        let waiting = state.ready.len().saturating_sub(free);
         slot.idle.store(u32::try_from(idle).unwrap_or(0), Ordering::Relaxed);
-        slot.waiting.store(u32::try_from(state.ready.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        slot.waiting.store(u32::try_from(waiting).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Runs `wait`, a blocking call in the middle of a request.

@@ -117,6 +117,15 @@ impl<'a> Conf<'a> {
         unsafe { (*self.context().main_conf.add(crate::module_index())).cast::<MainConf>().as_mut() }
     }
 
+    /// An array for nginx's caches (`ngx_array_init`).
+    pub fn caches(&self) -> nginx_sys::ngx_array_t {
+        let (count, size) = (4, size_of::<*mut c_void>());
+        // SAFETY: the pool lives; nginx looks at `nelts` before any element.
+        let elts = unsafe { nginx_sys::ngx_palloc(self.get().pool, count * size) };
+        let nalloc = if elts.is_null() { 0 } else { count };
+        nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool: self.get().pool }
+    }
+
     /// The user and the group of nginx's workers, where nginx is root.
     pub fn server_user(&self) -> Option<(u32, u32)> {
         // SAFETY: asks for a number; the core module's configuration is read before `http`, and a user is named before it is needed.
