@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from harness.recipe import Mount, Recipe
+from harness.recipe import EMBEDDED, Mount, Recipe
 
 GOOD = """
 def application(environ, start_response):
@@ -64,8 +64,9 @@ def test_script_that_does_not_exist(site):
     assert site.ask("/fine").status == 200
 
 
+@pytest.mark.servers(*EMBEDDED)
 def test_changed_script_is_loaded_anew(site):
-    """WSGIScriptReloading, on by default: the next request after the change runs the new code."""
+    """Embedded mode; tests/daemon/test_generations.py has what a process group does. WSGIScriptReloading, on by default: the next request after the change runs the new code."""
     site.write_script("changing.wsgi", GOOD % "before")
     assert site.ask("/changing").body == b"before"
     workers = site.workers()
@@ -74,8 +75,9 @@ def test_changed_script_is_loaded_anew(site):
     assert site.workers() == workers, "embedded mode loads the script anew in the same process"
 
 
+@pytest.mark.servers(*EMBEDDED)
 def test_broken_script_can_be_mended(site):
-    """500 while it is broken, and at once the new code when it is mended."""
+    """Embedded mode, likewise: 500 while it is broken, and at once the new code when it is mended."""
     site.write_script("changing.wsgi", GOOD % "sound")
     assert site.ask("/changing").body == b"sound"
     site.write_script("changing.wsgi", "raise ValueError('broken now')\n")
@@ -85,8 +87,9 @@ def test_broken_script_can_be_mended(site):
     assert site.ask("/changing").body == b"mended"
 
 
+@pytest.mark.servers(*EMBEDDED)
 def test_touched_script_is_loaded_anew(site):
-    """The modification time is what counts; a touch is a reload (the way of every mod_wsgi deployment)."""
+    """Embedded mode, likewise. The modification time is what counts; a touch is a reload (the way of every mod_wsgi deployment)."""
     counting = "import time\nloaded = str(time.monotonic_ns()).encode()\n" + GOOD.replace('b"%s"', "loaded")
     script = site.write_script("changing.wsgi", counting)
     first = site.ask("/changing").body
@@ -102,8 +105,9 @@ def test_script_stays_without_reloading(site):
     assert site.ask("/fixed").body == b"first"
 
 
+@pytest.mark.servers(*EMBEDDED)
 def test_script_of_the_wrong_mode_is_no_secret_kept(site):
-    """A script that the worker's user cannot read: an error that names it, and no content of it."""
+    """Embedded mode: a process group goes on with what it has loaded. A script that the worker's user cannot read: an error that names it, and no content of it."""
     script = site.write_script("changing.wsgi", GOOD % "secret")
     mode = stat.S_IMODE(script.stat().st_mode)
     if os.geteuid() != 0:

@@ -199,7 +199,7 @@ def test_authorization_stays_out_unless_asked_for(site):
 def test_keys_of_mod_wsgi(site):
     """The vocabulary: middleware written for mod_wsgi finds its keys in both servers."""
     found = environ(site, "/app/x")
-    assert found["mod_wsgi.process_group"] == ""
+    assert found["mod_wsgi.process_group"] == ("app" if site.is_daemon else "")
     assert found["mod_wsgi.application_group"] == ""
     assert found["mod_wsgi.callable_object"] == "application"
     assert found["mod_wsgi.request_handler"] == "wsgi-script"

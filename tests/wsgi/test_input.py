@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.recipe import Mount, Recipe
+from harness.recipe import EMBEDDED, EVENT_DAEMON, Mount, Recipe
 from harness.wire import Cut, chunked
 
 STREAMED = Mount("input.wsgi", nginx="wsgi_request_buffering off;")
@@ -187,8 +187,12 @@ def test_buffered_body_takes_no_thread(site):
 # Expect: 100-continue (RFC 9110 section 10.1.1)
 
 
+@pytest.mark.servers(*EMBEDDED, EVENT_DAEMON)
 def test_refusal_without_reading_sends_no_100(site):
-    """PEP 3333, "HTTP 1.1 Expect/Continue": an application can refuse a streamed body without having it sent."""
+    """PEP 3333, "HTTP 1.1 Expect/Continue": an application can refuse a streamed body without having it sent.
+
+    In front of a process group nginx begins to read by itself, as for every upstream of its.
+    """
     with site.wire() as wire:
         wire.request("/streamed/refuses", "Content-Length: 100000", "Expect: 100-continue", method="POST")
         assert wire.read_head().status == 403
@@ -205,8 +209,9 @@ def test_reading_sends_100_first(site, prefix):
         assert wire.read_answer().body == b"hello"
 
 
+@pytest.mark.servers(*EMBEDDED, EVENT_DAEMON)
 def test_100_comes_with_the_first_read_and_not_before(site):
-    """The application is inside, and has not read: nothing was sent yet."""
+    """As above for nginx's upstreams. The application is inside, and has not read: nothing was sent yet."""
     notes = site.notes()
     with site.wire() as wire:
         wire.request("/streamed/waits-before-reading", "Content-Length: 5", "Expect: 100-continue", notes.field,
@@ -228,8 +233,9 @@ def test_100_comes_with_the_first_read_and_not_before(site):
 @pytest.mark.parametrize("case", ["until-error", "lines-until-error"])
 @pytest.mark.parametrize("in_chunks", [False, True])
 @pytest.mark.parametrize("way", ["end_sending", "vanish"])
+@pytest.mark.servers(*EMBEDDED, EVENT_DAEMON)
 def test_upload_cut_short_is_an_oserror(site, case, in_chunks, way):
-    """Neat's rule: never a short read taken for the end of the body. The client's doing is no application's traceback."""
+    """nginx may see the end before it asks a process group at all, and answers by itself. Neat's rule: never a short read taken for the end of the body. The client's doing is no application's traceback."""
     site.log.allow_failures()
     notes = site.notes()
     with site.wire() as wire:
@@ -242,8 +248,9 @@ def test_upload_cut_short_is_an_oserror(site, case, in_chunks, way):
         assert not [line for line in notes.lines() if line.startswith(("read", "end"))]
 
 
+@pytest.mark.servers(*EMBEDDED, EVENT_DAEMON)
 def test_application_may_catch_a_body_cut_short(site):
-    """An OSError is an ordinary exception; the process serves on."""
+    """As above for nginx's upstreams. An OSError is an ordinary exception; the process serves on."""
     site.log.allow_failures()
     notes = site.notes()
     with site.wire() as wire:

@@ -23,8 +23,8 @@ use super::hub::Hub;
 const GATHERED: usize = 16 * 1024;
 /// So much of a response fits into an empty socket without waiting.
 const INSTANT: usize = 64 * 1024;
-/// How much of a pulled body is asked for at a time.
-const PULL: u32 = 256 * 1024;
+/// How much of a pulled body is asked for at a time, at most.
+const PULL: u32 = 64 * 1024;
 /// How much is received at a time.
 const PORTION: usize = 64 * 1024;
 
@@ -37,8 +37,8 @@ enum Input {
         /// What came with the head.
         first: Vec<u8>,
         used: usize,
-        /// Whether it has to be asked for, and how much of that is still to come.
-        pulled: Option<u32>,
+        /// Whether it has to be asked for, and whether that was done.
+        pulled: Option<bool>,
         ended: Result<bool, BodyError>,
     },
 }
@@ -84,7 +84,7 @@ impl DaemonExchange {
             (mode, ended) => Input::Stream {
                 first: arrival.body,
                 used: 0,
-                pulled: (mode == BodyMode::Pulled).then_some(0),
+                pulled: (mode == BodyMode::Pulled).then_some(false),
                 ended,
             },
         };
@@ -283,10 +283,12 @@ impl Exchange for DaemonExchange {
                 match received.frame {
                     Frame::Body(data) => {
                         into.iter_mut().zip(data).for_each(|(place, byte)| *place = *byte);
-                        if let Some(wanted) = pulled {
-                            *wanted = wanted.saturating_sub(u32::try_from(data.len()).unwrap_or(u32::MAX));
+                        let length = data.len();
+                        if pulled.is_some() && !inbound.reader.is_in_frame() {
+                            // That was one portion; the next one has to be asked for.
+                            *pulled = Some(false);
                         }
-                        return Ok(data.len());
+                        return Ok(length);
                     }
                     Frame::BodyEnd => {
                         *ended = Ok(true);
@@ -314,9 +316,10 @@ impl Exchange for DaemonExchange {
                 Ok(_) => {}
                 Err(Errno::EAGAIN) => {
                     let mut outbound = connection.outbound();
-                    if let Some(0) = pulled {
-                        *pulled = Some(PULL);
-                        encode::want_body(&mut outbound.buffer, self.number, PULL);
+                    if let Some(false) = pulled {
+                        *pulled = Some(true);
+                        let most = u32::try_from(into.len()).unwrap_or(PULL).min(PULL);
+                        encode::want_body(&mut outbound.buffer, self.number, most);
                     }
                     // Whatever waits may be what the client waits for before it sends more.
                     let waits = std::mem::take(&mut outbound.buffer);

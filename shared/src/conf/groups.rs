@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::group::GroupConf;
 use crate::daemon::conf::{GroupSpec, check_sockets};
 use crate::daemon::system;
+use crate::loader::locate::locate;
 use crate::vocabulary::value::ValueError;
 
 /// Which processes run an application, as written.
@@ -65,6 +66,10 @@ impl Groups {
     /// What is wrong with it; the answer otherwise are warnings.
     pub fn declare(&mut self, words: &[String]) -> Result<Vec<String>, ValueError> {
         let (conf, warnings) = GroupConf::parse(words)?;
+        if let (Some(home), None) = (&conf.python_home, &conf.chroot) {
+            let wrong = |error| ValueError::Other(format!("has a Python that cannot be used: {error}"));
+            locate(Some(home)).map_err(wrong)?;
+        }
         match self.specs.iter().find(|spec| spec.conf.name == conf.name) {
             Some(before) if before.conf == conf => {}
             Some(_) => {

@@ -33,7 +33,7 @@ use crate::wire::{BodyMode, Frame, Kind, Reader, WireError, encode};
 /// How much is received at a time.
 const PORTION: usize = 64 * 1024;
 /// How much of a body is read from the client at a time.
-const BODY_PORTION: usize = 32 * 1024;
+const BODY_PORTION: usize = 64 * 1024;
 /// The pause between two tries to connect while the group's socket is not there.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -378,34 +378,22 @@ impl Link {
     }
 }
 
-/// Reads as much of the client's body as the worker wants, and sends it on.
+/// Reads the next portion of the client's body, and sends it on. Only one: while this waits for the client, nothing of the answer
+/// could leave.
 fn read_body<X: Exchange>(
     exchange: &mut X,
     number: u16,
     wanted: u32,
     mut send: impl FnMut(&[u8]) -> Result<usize, Fault>,
 ) -> Result<(), Fault> {
-    let mut left = usize::try_from(wanted).unwrap_or(usize::MAX);
-    let mut portion = vec![0; BODY_PORTION];
-    let mut bytes = Vec::with_capacity(BODY_PORTION + 64);
-    while left > 0 {
-        let room = portion.len().min(left);
-        let read = exchange.read_body(portion.get_mut(..room).unwrap_or_default());
-        bytes.clear();
-        match read {
-            Ok(0) => encode::body_end(&mut bytes, number),
-            Ok(length) => {
-                encode::data(&mut bytes, Kind::Body, number, portion.get(..length).unwrap_or_default())
-            }
-            Err(error) => encode::body_failed(&mut bytes, number, error),
-        }
-        send(&bytes)?;
-        match read {
-            Ok(length) if length > 0 => left -= length.min(left),
-            _ => return Ok(()),
-        }
+    let mut portion = vec![0; BODY_PORTION.min(usize::try_from(wanted).unwrap_or(BODY_PORTION)).max(1)];
+    let mut bytes = Vec::with_capacity(portion.len() + 64);
+    match exchange.read_body(&mut portion) {
+        Ok(0) => encode::body_end(&mut bytes, number),
+        Ok(length) => encode::data(&mut bytes, Kind::Body, number, portion.get(..length).unwrap_or_default()),
+        Err(error) => encode::body_failed(&mut bytes, number, error),
     }
-    Ok(())
+    send(&bytes).map(drop)
 }
 
 /// Sends as much as the worker takes; that is all of it unless the worker is gone.

@@ -164,7 +164,7 @@ pub enum BodyMode {
     None = 0,
     /// It comes unasked.
     Pushed = 1,
-    /// It comes as far as [`Frame::WantBody`] asks for it.
+    /// A [`Frame::WantBody`] asks for one portion; what nobody asks for never comes, and the next request ends it.
     Pulled = 2,
 }
 
@@ -188,7 +188,7 @@ pub enum Frame<'a> {
     BodyEnd,
     /// The body will not be complete.
     BodyFailed(BodyError),
-    /// So many more bytes of the body are wanted.
+    /// The next portion of the body is wanted, of at most so many bytes.
     WantBody(u32),
     /// An informational response.
     Informational(OwnedResponseHead),

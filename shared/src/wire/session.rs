@@ -147,6 +147,8 @@ pub struct Requests {
     greeted: bool,
     exchange: u16,
     body_open: bool,
+    /// The body came as far as it was asked for: what nobody asked for does not come.
+    is_pulled: bool,
 }
 
 /// What a worker does with a frame that is in order.
@@ -162,13 +164,13 @@ impl Requests {
     /// A connection on which nothing came.
     #[must_use]
     pub const fn new() -> Self {
-        Self { greeted: false, exchange: 0, body_open: false }
+        Self { greeted: false, exchange: 0, body_open: false, is_pulled: false }
     }
 
     /// A connection whose hello has come and whose last exchange is known: one that another worker began with.
     #[must_use]
     pub const fn resume(exchange: u16) -> Self {
-        Self { greeted: true, exchange, body_open: false }
+        Self { greeted: true, exchange, body_open: false, is_pulled: false }
     }
 
     /// The exchange that is open, or was last.
@@ -195,13 +197,14 @@ impl Requests {
                 return Ok(Incoming::Connection);
             }
             _ if !self.greeted => return Err(WireError::NotNeat),
-            Frame::Request { body, .. } if !self.body_open => {
+            Frame::Request { body, .. } if !self.body_open || self.is_pulled => {
                 let expected = next_exchange(self.exchange);
                 if received.exchange != expected {
                     return Err(WireError::Exchange { found: received.exchange, expected });
                 }
                 self.exchange = expected;
                 self.body_open = *body != BodyMode::None;
+                self.is_pulled = *body == BodyMode::Pulled;
                 return Ok(Incoming::Current);
             }
             Frame::Body(_) | Frame::BodyEnd | Frame::BodyFailed(_) if self.body_open => {}
