@@ -21,6 +21,7 @@ EXAMPLES = sorted((ROOT / "conf-examples").glob("*/*.conf"))
 #: What each answers, by its name.
 ANSWERS = {
     "hello": {"/": "Hello from "},
+    "daemon": {"/": "Welcome to the shop.", "/hello/": "Hello from "},
     "several": {"/": "Welcome to the shop.", "/hello/": "Hello from ", "/static/style.css": "sans-serif"},
 }
 
