@@ -41,6 +41,7 @@ MaxRequestWorkers 16
 MinSpareThreads 1
 MaxSpareThreads 16
 MaxKeepAliveRequests 0
+{group}
 WSGIScriptAlias / {run}/hello.wsgi
 <Directory {run}>
     Require all granted
@@ -58,6 +59,7 @@ events {{}}
 http {{
     access_log off;
     keepalive_requests 100000000;
+    {group}
     server {{
         listen 127.0.0.1:{port};
         location / {{ {content} }}
@@ -82,22 +84,57 @@ class Server:
         (self.run / "hello.wsgi").write_text(APPLICATION)
         self.run.chmod(0o755)
         root = os.geteuid() == 0
-        if name in ("neat-httpd", "mod_wsgi"):
-            module = f"LoadModule wsgi_module {MODULES}/mod_neat.so" if name == "neat-httpd" else mod_wsgi()
+        self.helpers = []
+        options = f"app processes=2 threads=5{' user=www-data' if root else ''}"
+        is_daemon = name.endswith("-daemon")
+        if name.startswith(("neat-httpd", "mod_wsgi")):
+            module = f"LoadModule wsgi_module {MODULES}/mod_neat.so" if name.startswith("neat") else mod_wsgi()
             user = "User www-data\nGroup www-data" if root else ""
-            text = HTTPD.format(run=run, port=self.port, modules=HTTPD_MODULES, module=module, user=user)
+            group = f"WSGIDaemonProcess {options}\nWSGIProcessGroup app\nWSGISocketPrefix {run}/wsgi" if is_daemon else ""
+            text = HTTPD.format(run=run, port=self.port, modules=HTTPD_MODULES, module=module, user=user, group=group)
             conf = self.run / "httpd.conf"
             command = ["apache2", "-D", "FOREGROUND", "-f", str(conf)]
         else:
-            content = 'return 200 "Hello world\\n";' if name == "nginx-static" else f"wsgi_pass {run}/hello.wsgi;"
+            content = f"wsgi_pass {run}/hello.wsgi;"
+            if name == "nginx-static":
+                content = 'return 200 "Hello world\\n";'
+            elif name == "uwsgi":
+                content = f"include /etc/nginx/uwsgi_params; uwsgi_pass unix:{run}/uwsgi.sock;"
+                self.start_uwsgi()
+            group = f"wsgi_daemon_process {options}; wsgi_process_group app; wsgi_socket_prefix {run}/wsgi;" if is_daemon else ""
             user = "user www-data;" if root else ""
-            text = NGINX.format(run=run, port=self.port, neat=MODULES, content=content, user=user)
+            text = NGINX.format(run=run, port=self.port, neat=MODULES, content=content, user=user, group=group)
             conf = self.run / "nginx.conf"
             command = ["nginx", "-p", str(run), "-e", str(self.run / "error.log"), "-c", str(conf)]
         conf.write_text(text)
         path = os.environ["PATH"] + ":/usr/sbin"
         self.process = subprocess.Popen(command, env={**os.environ, "PATH": path}, start_new_session=True)
         self.wait_until_it_answers()
+
+    def start_uwsgi(self):
+        """uWSGI with 2 x 5, as its documentation has it behind nginx."""
+        command = [
+            str(Path(sys.executable).parent / "uwsgi"), "--master", "--processes", "2", "--threads", "5", "--enable-threads",
+            "--socket", str(self.run / "uwsgi.sock"), "--chmod-socket=666", "--wsgi-file", str(self.run / "hello.wsgi"),
+            "--disable-logging", "--die-on-term",
+            *(["--uid", "www-data", "--gid", "www-data"] if os.geteuid() == 0 else []),
+        ]  # fmt: skip
+        (self.run / "uwsgi.sock").unlink(missing_ok=True)
+        os.chmod(self.run, 0o777)
+        with (self.run / "uwsgi.log").open("wb") as log:
+            self.helpers.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
+
+    def sessions(self):
+        """The sessions of everything that belongs to this server: its own, its helpers', and that of neatd."""
+        found = {self.process.pid, *(helper.pid for helper in self.helpers)}
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = entry.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[:1] == [b"neatd: keeper"] and words[2:3] == [f"{self.run}/wsgi".encode()]:
+                found.add(int(entry.parent.name))
+        return found
 
     def wait_until_it_answers(self):
         deadline = time.monotonic() + 20
@@ -113,14 +150,14 @@ class Server:
         raise SystemExit(f"{self.name} does not answer:\n{(self.run / 'error.log').read_text()}")
 
     def cpu(self):
-        """Seconds of CPU that the processes of the group have spent."""
-        ticks = 0
+        """Seconds of CPU that all of its processes have spent."""
+        sessions, ticks = self.sessions(), 0
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = stat.read_text().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            if int(fields[2]) == self.process.pid:
+            if int(fields[3]) in sessions:
                 ticks += int(fields[11]) + int(fields[12])
         return ticks / TICK
 
@@ -139,6 +176,9 @@ class Server:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(20)
+        for helper in self.helpers:
+            helper.send_signal(signal.SIGTERM)
+            helper.wait(20)
 
 
 def free_port():
@@ -171,16 +211,16 @@ def main():
         finally:
             for server in servers:
                 server.stop()
-    print(f"{'server':14} {'requests/s':>12} {'CPU us/request':>15}   (medians of {options.rounds})")
+    print(f"{'server':18} {'requests/s':>12} {'CPU us/request':>15}   (medians of {options.rounds})")
     for name, pairs in results.items():
         rate, cpu = (statistics.median(values) for values in zip(*pairs))
-        print(f"{name:14} {rate:12.0f} {cpu:15.1f}")
+        print(f"{name:18} {rate:12.0f} {cpu:15.1f}")
     print("\nratios, round by round: the first server's CPU per request over the second's (min, median, max)")
     names = list(results)
     for index, first in enumerate(names):
         for second in names[index + 1 :]:
             ratios = [a[1] / b[1] for a, b in zip(results[first], results[second])]
-            print(f"{first:>14} / {second:14} {min(ratios):.2f} {statistics.median(ratios):.2f} {max(ratios):.2f}")
+            print(f"{first:>18} / {second:18} {min(ratios):.2f} {statistics.median(ratios):.2f} {max(ratios):.2f}")
 
 
 if __name__ == "__main__":
