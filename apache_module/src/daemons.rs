@@ -73,22 +73,19 @@ pub fn connections(
     restricted: Option<&[String]>,
     variable: impl FnOnce(&str) -> Option<String>,
 ) -> Result<Option<(String, Arc<Connections>)>, ChoiceError> {
-    let (name, restricted) = match Choice::read(written) {
-        Choice::Embedded => return Ok(None),
-        Choice::Named(name) => (name, None),
-        Choice::Variable(name) => match Choice::read(&variable(&name).unwrap_or_default()) {
-            Choice::Named(name) => (name, restricted),
-            Choice::Embedded | Choice::Variable(_) => return Ok(None),
-        },
-    };
     let guard = lock(&WRITTEN);
-    let groups = guard.as_ref().map(|written| &written.groups);
-    let known = groups.map_or_else(
-        || Groups::default().chosen(&name, restricted).map(drop),
-        |groups| groups.chosen(&name, restricted).map(drop),
-    );
-    known?;
-    Ok(CONNECTIONS.get().and_then(|all| all.get(&name)).map(|pool| (name, Arc::clone(pool))))
+    let none = Groups::default();
+    let groups = guard.as_ref().map_or(&none, |written| &written.groups);
+    let chosen = match Choice::read(written) {
+        Choice::Embedded => None,
+        Choice::Named(name) => Some(groups.find(&name)?),
+        Choice::Variable(name) => {
+            groups.chosen_by_variable(&variable(&name).unwrap_or_default(), restricted)?
+        }
+    };
+    let Some(chosen) = chosen else { return Ok(None) };
+    let pool = CONNECTIONS.get().and_then(|all| all.get(&chosen.name));
+    Ok(pool.map(|pool| (chosen.name.clone(), Arc::clone(pool))))
 }
 
 fn prefix(main: Server<'_>) -> PathBuf {

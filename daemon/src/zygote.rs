@@ -17,7 +17,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use serde::{Deserialize, Serialize};
 use shared::conf::group::GroupConf;
-use shared::daemon::identity::Identity;
+use shared::daemon::identity::{self, Identity, IdentityError};
 use shared::daemon::launch;
 use shared::http::head::get;
 use shared::http::key::Key;
@@ -134,17 +134,17 @@ impl Zygote {
         if group.script_user.is_none() && group.script_group.is_none() {
             return Ok(());
         }
-        let mut wanted = GroupConf::named(&group.name);
-        (wanted.user, wanted.group) = (group.script_user.clone(), group.script_group.clone());
-        let owner = Identity::of(&wanted, None).map_err(|error| format!("script-{error}"))?;
+        let wrong = |error: IdentityError| format!("script-{error}");
+        let owner = group.script_user.as_deref().map(identity::user).transpose().map_err(wrong)?;
+        let owners = group.script_group.as_deref().map(identity::group).transpose().map_err(wrong)?;
         for mount in &self.conf.mounts {
             let Some(script) = get(mount, Key::TargetScript) else { continue };
             let script = Path::new(OsStr::from_bytes(script));
             for path in [Some(script), script.parent()].into_iter().flatten() {
                 let about =
                     std::fs::metadata(path).map_err(|error| format!("\"{}\": {error}", path.display()))?;
-                let wrong_user = group.script_user.is_some() && about.uid() != owner.uid.as_raw();
-                let wrong_group = group.script_group.is_some() && about.gid() != owner.gid.as_raw();
+                let wrong_user = owner.as_ref().is_some_and(|(uid, _)| about.uid() != uid.as_raw());
+                let wrong_group = owners.is_some_and(|gid| about.gid() != gid.as_raw());
                 if wrong_user || wrong_group || about.mode() & 0o002 != 0 {
                     return Err(format!(
                         "\"{}\" is owned by user {} and group {} with mode {:o}: script-user and script-group ask for another \

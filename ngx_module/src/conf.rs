@@ -178,6 +178,7 @@ impl LocConf {
     pub fn decide(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
         let mut location = conf.location();
         self.settings = self.settings.inherit(&outer.settings);
+        self.upstream.inherit(&outer.upstream);
         if self.params.is_empty() {
             self.params = Rc::clone(&outer.params);
         }

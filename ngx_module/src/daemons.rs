@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shared::conf::groups::Choice;
 use shared::daemon::conf::{DaemonConf, socket_path};
 use shared::daemon::launch::{Daemons, FILE};
 use shared::log::Level;
@@ -61,15 +60,14 @@ pub fn choose(request: &Request, conf: &LocConf) -> Result<Option<Arc<Upstream>>
         Group::Named(upstream) => return Ok(Some(Arc::clone(upstream))),
         Group::Variable(value) => value.evaluate(request).ok_or(INTERNAL_SERVER_ERROR)?,
     };
-    let Choice::Named(name) = Choice::read(&String::from_utf8_lossy(value)) else {
-        return restricted(request);
-    };
-    let Some(main) = request.main_conf() else { return Err(500) };
-    match main.groups.chosen(&name, conf.settings.restrict_process()) {
-        Ok(_) => Ok(Some(Arc::new(upstream(main, &name)))),
+    let Some(main) = request.main_conf() else { return Err(INTERNAL_SERVER_ERROR) };
+    let value = String::from_utf8_lossy(value);
+    match main.groups.chosen_by_variable(&value, conf.settings.restrict_process()) {
+        Ok(None) => restricted(request),
+        Ok(Some(group)) => Ok(Some(Arc::new(upstream(main, &group.name)))),
         Err(error) => {
             log::request(*request, Level::Error, error.to_string().as_bytes());
-            Err(500)
+            Err(INTERNAL_SERVER_ERROR)
         }
     }
 }
@@ -78,7 +76,7 @@ fn restricted(request: &Request) -> Result<Option<Arc<Upstream>>, Code> {
     if request.main_conf().is_some_and(|main| main.process.restrict_embedded()) {
         let why = "wsgi_restrict_embedded is on, and no process group is chosen for this request";
         log::request(*request, Level::Error, why.as_bytes());
-        return Err(500);
+        return Err(INTERNAL_SERVER_ERROR);
     }
     Ok(None)
 }

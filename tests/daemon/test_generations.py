@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 
 import pytest
 
+from harness.load import Load
 from harness.recipe import DAEMON, Recipe
 from harness.wait import until
 
@@ -20,45 +20,15 @@ def recipe(text: str, **group: str) -> Recipe:
     return Recipe(mounts={"/": "@DIR@/scripts/own.wsgi"}, files={"scripts/own.wsgi": text}, group=group)
 
 
-class Load:
-    """Asks all the time, until it is told to stop, and counts what it gets."""
-
-    def __init__(self, site) -> None:
-        self.site, self.answers, self.over = site, [], threading.Event()
-        self.threads = [threading.Thread(target=self._ask) for _ in range(3)]
-
-    def _ask(self) -> None:
-        while not self.over.is_set():
-            try:
-                answer = self.site.ask("/")
-                self.answers.append((answer.status, answer.body))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is a lost request
-                self.answers.append((0, repr(error).encode()))
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        for thread in self.threads:
-            thread.join(30)
-
-    def lost(self) -> list:
-        """What was not answered with 200."""
-        return [answer for answer in self.answers if answer[0] != 200]
-
-
 def test_changed_script_takes_over_without_loss(start):
     """The group is replaced: the old code answers until the new one does."""
     site = start(recipe(SCRIPT.format("one"), processes="2"))
-    with Load(site) as load:
+    with Load(site.port, "/") as load:
         for text in ("two", "three"):
             site.write_script("own.wsgi", SCRIPT.format(text))
             until(lambda text=text: site.ask("/").body == text.encode(), lambda: f"the new code\n{site.log.text()[-2000:]}")
-    assert not load.lost()
-    assert len(load.answers) > 10
+    assert load.bad == []
+    assert load.good > 10
 
 
 def test_script_that_breaks_leaves_the_old_one_serving(start):
@@ -87,31 +57,31 @@ def test_first_start_that_fails_is_503_and_tried_again(start):
 def test_reloads_of_the_server_lose_nothing(start):
     """nginx -s reload, apachectl graceful: the old generation finishes what it has."""
     site = start(recipe(SCRIPT.format("one"), processes="2"))
-    with Load(site) as load:
+    with Load(site.port, "/") as load:
         for _ in range(5):
             site.reload()
-    assert not load.lost()
-    assert len(load.answers) > 10
+    assert load.bad == []
+    assert load.good > 10
 
 
 def test_signal_of_neatds_own(start):
     """SIGHUP to the supervisor renews every group."""
     site = start(recipe(SCRIPT.format("one")))
     before = site.neatd("zygote app")
-    with Load(site) as load:
+    with Load(site.port, "/") as load:
         os.kill(site.neatd("supervisor")[0], signal.SIGHUP)
         until(lambda: (now := site.neatd("zygote app")) and not set(now) & set(before), "another generation")
-    assert not load.lost()
+    assert load.bad == []
 
 
 @pytest.mark.soak
 def test_many_reloads_under_load(start):
     """300 of them: nothing lost, and nothing grows."""
     site = start(recipe(SCRIPT.format("one"), processes="2"))
-    with Load(site) as load:
+    with Load(site.port, "/") as load:
         for _ in range(300):
             site.reload()
-    assert not load.lost()
+    assert load.bad == []
     until(lambda: len(site.neatd("zygote app")) == 1 and len(site.daemon_workers()) == 2, "the old generations to leave")
     supervisor = site.neatd("supervisor")[0]
     assert len(os.listdir(f"/proc/{supervisor}/fd")) < 30

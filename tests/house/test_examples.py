@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness import processes
 from harness.ports import free_port
 from harness.wait import until
 
@@ -73,3 +74,5 @@ def test_example_starts_and_answers(example, place):
     finally:
         server.send_signal(signal.SIGQUIT if example.parent.name == "nginx" else signal.SIGWINCH)
         assert server.wait(20) == 0
+        # neatd follows the server, and cleans up behind itself.
+        until(lambda: not processes.of_site(f"{place}/build/wsgi"), lambda: f"neatd to end\n{(place / 'output').read_text()}")

@@ -6,12 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 
 import pytest
 
 from harness import nginx
 from harness.error_log import ErrorLog
+from harness.load import Load
 from harness.processes import alive, children, maps
 from harness.recipe import NGINX, Recipe
 from harness.site import lay_out
@@ -21,53 +21,16 @@ from harness.wire import Cut, Wire
 LIFE = Recipe(mounts={"/app": "life.wsgi"}, threads=4)
 
 
-class Load:
-    """Clients that ask again and again on fresh connections until told to stop."""
-
-    def __init__(self, port: int, clients: int = 4) -> None:
-        self.port = port
-        self.good = 0
-        self.bad: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                with Wire(self.port) as wire:
-                    answer = wire.ask("/app/hello", "Connection: close")
-                if (answer.status, answer.body) == (200, b"hello"):
-                    self.good += 1
-                else:
-                    self.bad.append(f"{answer.status} {answer.body!r}")
-            except (OSError, Cut) as error:
-                self.bad.append(repr(error))
-
-    def wait(self, more: int) -> None:
-        """Waits until so many more requests were answered."""
-        aim = self.good + more
-        until(lambda: self.good >= aim or self.bad, f"{more} more requests to be answered")
-
-
 def test_reload_under_load_fails_no_request(start):
     """nginx -s reload, apachectl graceful: five times under load, every request answered."""
     site = start(LIFE)
-    with Load(site.port) as load:
+    with Load(site.port, "/app/hello") as load:
         for _ in range(5):
             load.wait(50)
             site.reload()
         load.wait(50)
     assert load.bad == []
+    assert load.bodies == {b"hello"}
 
 
 @pytest.mark.parametrize("case", ["inside", "inside-streaming"])
@@ -234,7 +197,7 @@ def test_binary_upgrade(orphan):
             return 0
         return int(text) if text and int(text) != old else 0
 
-    with Load(place.port) as load:
+    with Load(place.port, "/app/hello") as load:
         load.wait(20)
         os.kill(old, signal.SIGUSR2)
         new = until(new_master, lambda: f"the new master's pid file: {place.error_log.read_text()[-2000:]}")
@@ -243,6 +206,7 @@ def test_binary_upgrade(orphan):
         until(lambda: not alive(old), "the old master to end")
         load.wait(50)
     assert load.bad == []
+    assert load.bodies == {b"hello"}
     os.kill(new, signal.SIGQUIT)
     until(lambda: not alive(new), "the new master to end")
     log = ErrorLog(place.error_log)

@@ -314,7 +314,7 @@ impl Generation {
     /// # Errors
     /// The system's.
     pub fn publish(&self) -> std::io::Result<()> {
-        sockets::publish(&self.own_path, &self.public_path)
+        sockets::serve(&self.own_path, &self.public_path)
     }
 
     /// Whether servers reach it.

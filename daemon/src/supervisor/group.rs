@@ -301,7 +301,7 @@ impl Group {
 
     fn take_over(&mut self, around: &mut Surroundings<'_>) {
         let Some(mut next) = self.next.take() else { return };
-        if let Err(error) = if next.is_public() { Ok(()) } else { next.publish() } {
+        if let Err(error) = next.publish() {
             self.next = Some(next);
             return self.give_up_next(around, &format!("its socket cannot be published: {error}"));
         }
@@ -446,6 +446,9 @@ impl Group {
             let _ = std::fs::remove_file(&place.own_path);
         }
         for generation in self.current.take().into_iter().chain(self.next.take()) {
+            if generation.is_public() {
+                sockets::hand_back(&generation.public_path);
+            }
             self.old.push(generation);
         }
         for generation in &mut self.old {
@@ -458,21 +461,27 @@ impl Group {
         self.current.is_none() && self.next.is_none() && self.old.is_empty()
     }
 
+    /// Lets go of the generations that are over, and of their sockets.
+    fn bury(&mut self) {
+        let (over, left): (Vec<_>, Vec<_>) = self.old.drain(..).partition(Generation::is_over);
+        self.old = left;
+        for generation in over {
+            let own_path = generation.own_path.as_path();
+            // The socket of a first start that failed is handed on, from one try to the next.
+            let is_kept = self.waiting.as_ref().is_some_and(|place| place.own_path == own_path)
+                || self.generations().any(|other| other.own_path == own_path);
+            if !is_kept {
+                sockets::remove(own_path, &generation.public_path);
+            }
+        }
+    }
+
     /// Looks at the clock, the scripts and the workers.
     pub fn tick(&mut self, around: &mut Surroundings<'_>, stopping: bool) {
         for generation in self.generations() {
             generation.enforce();
         }
-        self.old.retain(|generation| {
-            let over = generation.is_over();
-            // A socket that is kept for the next try has its name still.
-            let kept = self.waiting.as_ref().is_some_and(|place| place.own_path == generation.own_path)
-                || self.next.as_ref().is_some_and(|next| next.own_path == generation.own_path);
-            if over && !kept {
-                sockets::remove(&generation.own_path, &generation.public_path);
-            }
-            !over
-        });
+        self.bury();
         if stopping {
             return;
         }

@@ -55,9 +55,46 @@ pub fn is_alive(path: &Path) -> bool {
     UnixStream::connect(path).is_ok()
 }
 
-/// Removes a generation's socket, and the group's name where that still leads to it.
+/// What marks the serving generation of one supervisor: there are two of them while nginx's executable is replaced.
+const SERVING: &str = "-serving.sock";
+
+fn mark_of(public: &Path, supervisor: u32) -> PathBuf {
+    public.with_extension(format!("{supervisor}{SERVING}"))
+}
+
+/// Gives a generation that serves the group's name, and this supervisor's mark.
+///
+/// # Errors
+/// The system's.
+pub fn serve(own: &Path, public: &Path) -> std::io::Result<()> {
+    publish(own, &mark_of(public, std::process::id()))?;
+    if is_same(own, public) { Ok(()) } else { publish(own, public) }
+}
+
+/// Gives the group's name to the generation that another supervisor has serving, where there is one: a new executable of nginx
+/// that is taken back leaves its predecessor with the group. Whether there was one.
+pub fn hand_back(public: &Path) -> bool {
+    let Some(stem) = public.file_stem().map(|stem| format!("{}.", stem.to_string_lossy())) else {
+        return false;
+    };
+    let own = std::process::id().to_string();
+    let entries = public.parent().and_then(|directory| std::fs::read_dir(directory).ok());
+    entries.into_iter().flatten().flatten().any(|entry| {
+        let name = entry.file_name();
+        let other = name.to_str().and_then(|name| name.strip_prefix(&stem)?.strip_suffix(SERVING));
+        other.is_some_and(|pid| pid != own && pid.bytes().all(|digit| digit.is_ascii_digit()))
+            && is_alive(&entry.path())
+            && publish(&entry.path(), public).is_ok()
+    })
+}
+
+/// Removes a generation's socket, its mark, and the group's name where they still lead to it.
 pub fn remove(own: &Path, public: &Path) {
-    if is_same(own, public) {
+    let mark = mark_of(public, std::process::id());
+    if is_same(own, &mark) {
+        let _ = std::fs::remove_file(mark);
+    }
+    if is_same(own, public) && !hand_back(public) {
         let _ = std::fs::remove_file(public);
     }
     let _ = std::fs::remove_file(own);
@@ -105,6 +142,24 @@ mod tests {
         assert!(!place("wsgi.other.sock").exists() && public.exists());
         remove(&place("wsgi.shop.2.sock"), &public);
         assert!(!public.exists());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_name_goes_back_to_the_supervisor_that_serves_beside() {
+        let directory = std::env::temp_dir().join(format!("neat-heirs-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let place = |name: &str| directory.join(name);
+        let (public, other) = (place("wsgi.shop.sock"), place("wsgi.shop.1-1.sock"));
+        let _theirs = bind(&other, None, 8).unwrap();
+        publish(&other, &mark_of(&public, 1)).unwrap();
+        let own = place("wsgi.shop.2-1.sock");
+        let _ours = bind(&own, None, 8).unwrap();
+        serve(&own, &public).unwrap();
+        assert!(is_same(&own, &public));
+        remove(&own, &public);
+        assert!(is_same(&other, &public));
+        assert!(!mark_of(&public, std::process::id()).exists());
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -54,6 +54,8 @@ pub struct DaemonExchange {
     input: Input,
     /// How much of the response was written to the socket.
     written: usize,
+    /// Something of the response was not followed by a flush yet.
+    unflushed: bool,
     ended: bool,
     /// When it came.
     pub arrived: Instant,
@@ -96,6 +98,7 @@ impl DaemonExchange {
             mount_length: arrival.mount_length,
             input,
             written: 0,
+            unflushed: false,
             ended: false,
             arrived: Instant::now(),
         }
@@ -232,12 +235,6 @@ impl DaemonExchange {
         }
         Ok(())
     }
-
-    fn flush_buffer(&mut self) -> Result<(), SendError> {
-        let connection = Arc::clone(&self.connection);
-        let mut outbound = connection.outbound();
-        if outbound.buffer.is_empty() { Ok(()) } else { self.write(&mut outbound, &[], None) }
-    }
 }
 
 impl Exchange for DaemonExchange {
@@ -350,10 +347,12 @@ impl Exchange for DaemonExchange {
             return Err(SendError::Server);
         }
         outbound.head_sent = true;
+        self.unflushed = true;
         Ok(())
     }
 
     fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.unflushed = true;
         let connection = Arc::clone(&self.connection);
         let mut outbound = connection.outbound();
         for part in data.chunks(LONGEST_DATA) {
@@ -378,11 +377,17 @@ impl Exchange for DaemonExchange {
         };
         encode::mark_file(&mut outbound.buffer, head);
         encode::file(&mut outbound.buffer, self.number, offset, length);
+        self.unflushed = true;
         self.write(&mut outbound, &[], Some(file))
     }
 
     fn flush(&mut self) -> Result<(), SendError> {
-        self.flush_buffer()
+        let connection = Arc::clone(&self.connection);
+        let mut outbound = connection.outbound();
+        if std::mem::take(&mut self.unflushed) {
+            encode::flush(&mut outbound.buffer, self.number);
+        }
+        if outbound.buffer.is_empty() { Ok(()) } else { self.write(&mut outbound, &[], None) }
     }
 
     fn end(&mut self, end: End) {

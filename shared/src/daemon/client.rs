@@ -352,6 +352,10 @@ impl Link {
                         progress.unflushed = true;
                         exchange.send_file(file.as_fd(), offset, length).map_err(Fault::Client)?;
                     }
+                    Frame::Flush => {
+                        progress.unflushed = false;
+                        exchange.flush().map_err(Fault::Client)?;
+                    }
                     Frame::End => {
                         exchange.end(End::Complete);
                         ended = true;
@@ -361,6 +365,10 @@ impl Link {
                             let text =
                                 format!("process group {}: {}", pool.group, String::from_utf8_lossy(cause));
                             exchange.log(Level::Error, text.as_bytes());
+                        }
+                        if std::mem::take(&mut progress.unflushed) {
+                            // What came before a cut has left in embedded mode, too.
+                            exchange.flush().map_err(Fault::Client)?;
                         }
                         if retry_after > 0 {
                             exchange.retry_after(retry_after);

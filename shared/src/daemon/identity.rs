@@ -38,7 +38,10 @@ pub struct Identity {
 }
 
 /// The user of a name or a `#uid`, with what the system knows about it.
-pub(super) fn user(written: &str) -> Result<(Uid, Option<User>), IdentityError> {
+///
+/// # Errors
+/// [`IdentityError::NoUser`].
+pub fn user(written: &str) -> Result<(Uid, Option<User>), IdentityError> {
     let unknown = || IdentityError::NoUser(written.to_owned());
     if let Some(number) = written.strip_prefix('#') {
         let uid = Uid::from_raw(number.parse().map_err(|_| unknown())?);
@@ -49,7 +52,10 @@ pub(super) fn user(written: &str) -> Result<(Uid, Option<User>), IdentityError> 
 }
 
 /// The group of a name or a `#gid`.
-pub(super) fn group(written: &str) -> Result<Gid, IdentityError> {
+///
+/// # Errors
+/// [`IdentityError::NoGroup`].
+pub fn group(written: &str) -> Result<Gid, IdentityError> {
     let unknown = || IdentityError::NoGroup(written.to_owned());
     if let Some(number) = written.strip_prefix('#') {
         return Ok(Gid::from_raw(number.parse().map_err(|_| unknown())?));

@@ -13,7 +13,7 @@ use nginx_sys::{
 use shared::ffi::guard::guard;
 
 use super::super::conf::Conf;
-use super::peer;
+use super::{inherit, peer};
 use crate::conf::{LocConf, MainConf};
 
 /// nginx's own configuration of an upstream, for one location.
@@ -21,11 +21,11 @@ use crate::conf::{LocConf, MainConf};
 pub struct UpstreamConf(ngx_http_upstream_conf_t);
 
 /// What nginx calls `NGX_CONF_UNSET`, in its types.
-const UNSET: isize = -1;
-const UNSET_SIZE: usize = usize::MAX;
+pub(super) const UNSET: isize = -1;
+pub(super) const UNSET_SIZE: usize = usize::MAX;
 /// The same in a field of two bits, which is read without its sign.
-const UNSET_BITS: i32 = 3;
-const UNSET_POINTER: usize = usize::MAX;
+pub(super) const UNSET_BITS: i32 = 3;
+pub(super) const UNSET_POINTER: usize = usize::MAX;
 
 /// The one upstream that all process groups are: its peers are ours to find.
 static mut ANY_GROUP: ngx_http_upstream_srv_conf_t =
@@ -85,6 +85,16 @@ pub struct Timeouts {
 impl UpstreamConf {
     pub(super) fn as_ptr(&self) -> *mut ngx_http_upstream_conf_t {
         (&raw const self.0).cast_mut()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn get_mut(&mut self) -> &mut ngx_http_upstream_conf_t {
+        &mut self.0
+    }
+
+    /// Takes over what was written around it.
+    pub fn inherit(&mut self, outer: &Self) {
+        inherit::inherit(&mut self.0, &outer.0);
     }
 
     /// Decides what was written, given what was written around it (`ngx_http_uwsgi_merge_loc_conf`). `None` when nginx refuses it,

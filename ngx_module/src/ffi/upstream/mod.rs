@@ -7,6 +7,7 @@
 mod answer;
 mod ask;
 mod conf;
+mod inherit;
 mod peer;
 mod receive;
 

@@ -1,0 +1,58 @@
+//! What a location takes over from the one around it, whether or not applications are served there: `http` and `server` only hand on.
+
+use nginx_sys::ngx_http_upstream_conf_t;
+
+use super::conf::{UNSET, UNSET_BITS, UNSET_POINTER, UNSET_SIZE};
+
+/// Copies what was not written here from what was written around it. Nothing gets its default: that is for the location that asks an
+/// upstream ([`super::UpstreamConf::decide`]).
+pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
+    macro_rules! take_over {
+        ($unset:expr; $($field:ident)*) => {
+            $(if inner.$field == $unset { inner.$field = outer.$field; })*
+        };
+    }
+    take_over!(UNSET; buffering ignore_client_abort force_ranges cache_lock cache_revalidate cache_background_update);
+    take_over!(UNSET_SIZE; connect_timeout send_timeout read_timeout buffer_size busy_buffers_size_conf max_temp_file_size_conf
+        temp_file_write_size_conf cache_min_uses cache_lock_timeout cache_lock_age);
+    take_over!(0; ignore_headers cache_use_stale cache_methods);
+    macro_rules! take_over_pointer {
+        ($($field:ident)*) => {
+            $(if inner.$field as usize == UNSET_POINTER { inner.$field = outer.$field; })*
+        };
+    }
+    take_over_pointer!(hide_headers pass_headers cache_bypass no_cache cache_valid);
+    if inner.bufs.num == 0 {
+        inner.bufs = outer.bufs;
+    }
+    if inner.temp_path.is_null() {
+        inner.temp_path = outer.temp_path;
+    }
+    if inner.cache() == UNSET_BITS {
+        inner.set_cache(outer.cache());
+        inner.cache_zone = outer.cache_zone;
+        inner.cache_value = outer.cache_value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::UpstreamConf;
+    use super::*;
+
+    #[test]
+    fn what_is_not_written_is_handed_on() {
+        let (mut outer, mut middle, mut inner) =
+            (UpstreamConf::default(), UpstreamConf::default(), UpstreamConf::default());
+        let (outer, middle, inner) = (outer.get_mut(), middle.get_mut(), inner.get_mut());
+        (outer.buffering, outer.read_timeout, outer.ignore_headers) = (0, 7, 2);
+        (outer.bufs.num, outer.bufs.size) = (3, 4096);
+        outer.set_cache(1);
+        inner.read_timeout = 5;
+        inherit(middle, outer);
+        inherit(inner, middle);
+        assert_eq!((inner.buffering, inner.read_timeout, inner.ignore_headers), (0, 5, 2));
+        assert_eq!((inner.bufs.num, inner.cache()), (3, 1));
+        assert_eq!((inner.send_timeout, inner.hide_headers as usize), (UNSET_SIZE, UNSET_POINTER));
+    }
+}
