@@ -59,27 +59,11 @@ impl Log {
 }
 
 fn nginx_line(time: DateTime<Local>, level: Level, pid: u32, text: &str) -> String {
-    let name = match level {
-        Level::Critical => "crit",
-        Level::Error => "error",
-        Level::Warning => "warn",
-        Level::Notice => "notice",
-        Level::Info => "info",
-        Level::Debug => "debug",
-    };
-    format!("{} [{name}] {pid}#0: {text}\n", time.format("%Y/%m/%d %H:%M:%S"))
+    format!("{} [{}] {pid}#0: {text}\n", time.format("%Y/%m/%d %H:%M:%S"), level.name())
 }
 
 fn httpd_line(time: DateTime<Local>, level: Level, pid: u32, text: &str) -> String {
-    let name = match level {
-        Level::Critical => "crit",
-        Level::Error => "error",
-        Level::Warning => "warn",
-        Level::Notice => "notice",
-        Level::Info => "info",
-        Level::Debug => "debug",
-    };
-    format!("[{}] [wsgi:{name}] [pid {pid}] {text}\n", time.format("%a %b %d %H:%M:%S%.6f %Y"))
+    format!("[{}] [wsgi:{}] [pid {pid}] {text}\n", time.format("%a %b %d %H:%M:%S%.6f %Y"), level.name())
 }
 
 #[cfg(test)]

@@ -31,4 +31,17 @@ impl Level {
             _ => Self::Debug,
         }
     }
+
+    /// Its name in an error log; nginx and httpd have the same ones.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "crit",
+            Self::Error => "error",
+            Self::Warning => "warn",
+            Self::Notice => "notice",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
 }

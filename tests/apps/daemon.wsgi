@@ -60,6 +60,13 @@ def memory(environ):
     return {"pid": os.getpid()}
 
 
+def hold_memory(environ):
+    # Takes its time, so that whoever looks at the process finds it in this request.
+    NOTES.append(bytearray(os.urandom(1 << 20) * 128))
+    time.sleep(30)
+    return {"pid": os.getpid()}
+
+
 def children(environ):
     pids = [subprocess.Popen(["sleep", "300"], start_new_session=index % 2 == 0).pid for index in range(5)]
     return {"pids": pids}
@@ -81,6 +88,7 @@ CASES = {
     "/loop": loop,
     "/loop-in-c": loop_in_c,
     "/memory": memory,
+    "/hold-memory": hold_memory,
     "/children": children,
     "/sleep": sleep,
     "/unread": unread,

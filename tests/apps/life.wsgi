@@ -23,6 +23,12 @@ def pid(environ, start_response):
 
 
 @cases.plain
+def prints(environ, start_response):
+    print("printed by the application", file=environ["wsgi.errors"])
+    return text(start_response, b"printed")
+
+
+@cases.plain
 def inside(environ, start_response):
     """Notes that it is inside, and leaves when the test allows."""
     note(environ, "inside")

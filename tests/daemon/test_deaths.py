@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness import processes
-from harness.recipe import DAEMON, Recipe
+from harness.recipe import DAEMON, Mount, Recipe
 from harness.wait import until
+from harness.wire import Cut
 
 ONLY = DAEMON
 LIMITS = {"request-timeout": "1", "interrupt-timeout": "0.5", "deadlock-timeout": "2", "graceful-timeout": "3"}
-RECIPE = Recipe(mounts={"/": "daemon.wsgi"}, threads=2, group=LIMITS)
+RECIPE = Recipe(mounts={"/": "daemon.wsgi", "/app": Mount("life.wsgi", nginx="wsgi_buffering off;")}, threads=2, group=LIMITS)
 
 
 def served(site) -> None:
@@ -38,29 +39,32 @@ def test_process_that_dies_in_a_request(site, target, why):
 
 
 def test_process_that_is_killed_in_a_request(site):
-    """kill -9: the client gets 502, not silence."""
-    answers = []
-    asking = threading.Thread(target=lambda: answers.append(site.ask("/sleep?20")))
-    asking.start()
-    worker = until(lambda: site.daemon_workers(), "a worker")[0]
-    until(lambda: _serves(site, worker), "the request to be served")
-    os.kill(worker, signal.SIGKILL)
-    asking.join(10)
-    assert [answer.status for answer in answers] == [502]
-    site.log.wait_for(rf"process {worker} was ended by SIGKILL.*while it served GET /sleep")
+    """kill -9: the client gets 502, not silence; the log says that it was neither Neat nor the kernel."""
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/app/inside", notes.field)
+        notes.wait_for("inside")
+        worker = site.daemon_workers()[0]
+        os.kill(worker, signal.SIGKILL)
+        assert wire.read_answer().status == 502
+    site.log.wait_for(
+        rf"process {worker} was ended by SIGKILL, neither by Neat nor by the kernel.*while it served GET /app/inside"
+    )
     served(site)
 
 
-def _serves(site, worker: int) -> bool:
-    return any("sleep" in line for line in _waits(worker))
-
-
-def _waits(worker: int) -> list[str]:
-    found = []
-    for task in os.listdir(f"/proc/{worker}/task"):
-        with open(f"/proc/{worker}/task/{task}/wchan") as file:
-            found.append(file.read())
-    return [*found, "sleep" if any("nanosleep" in one for one in found) else ""]
+def test_response_that_is_cut_is_no_whole_one(site):
+    """kill -9 in the middle of a response: the client sees that the end is missing."""
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/app/inside-streaming", notes.field)
+        assert wire.read_head().status == 200
+        assert wire.read_chunk() == b"first"
+        os.kill(site.daemon_workers()[0], signal.SIGKILL)
+        with pytest.raises(Cut):
+            wire.read_chunk()
+    site.log.wait_for("was ended by SIGKILL.*while it served GET /app/inside-streaming")
+    served(site)
 
 
 def test_endless_loop_in_python(site):
@@ -125,6 +129,41 @@ def test_memory_over_the_soft_limit(start):
     until(lambda: (now := site.daemon_workers()) and not set(now) & set(before), lambda: site.log.text()[-2000:])
     site.log.wait_for("memory-limit, soft")
     served(site)
+
+
+def test_memory_over_the_hard_limit(start):
+    """memory-limit=soft:hard: the process is killed in the middle of a request, and the log says why."""
+    site = start(Recipe(mounts={"/": "daemon.wsgi"}, group={"memory-limit": "40m:80m"}))
+    served(site)
+    with ThreadPoolExecutor(2) as pool:
+        statuses = sorted(pool.map(lambda target: site.ask(target).status, ["/memory", "/hold-memory"]))
+    assert statuses in ([200, 502], [502, 502])
+    site.log.wait_for(
+        r"was killed: it takes \d+ bytes of memory \(memory-limit, hard: 83886080\), while it served GET /hold-memory"
+    )
+    served(site)
+
+
+def test_keeper_that_is_killed(start):
+    """The supervisor and the group serve on, and end with the server."""
+    site = start(Recipe(mounts={"/": "daemon.wsgi"}))
+    served(site)
+    os.kill(site.neatd("keeper")[0], signal.SIGKILL)
+    until(lambda: not site.neatd("keeper"), "the keeper to end")
+    served(site)
+    site.reload()
+    served(site)
+
+
+def test_what_a_killed_process_left_behind_is_ended_with_the_server(start):
+    """Five processes that an application started: their parent is killed, they end when the server does."""
+    site = start(Recipe(mounts={"/": "daemon.wsgi"}))
+    left = site.get("/children").json()["pids"]
+    os.kill(site.daemon_workers()[0], signal.SIGKILL)
+    served(site)
+    site.log.wait_for("was ended by SIGKILL")
+    assert site.stop() == 0
+    until(lambda: not any(processes.alive(pid) for pid in left), "the application's own children to end")
 
 
 def test_maximum_requests_lose_none(start):

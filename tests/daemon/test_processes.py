@@ -15,7 +15,9 @@ from harness.recipe import DAEMON, Recipe
 from harness.wait import until
 
 ONLY = DAEMON
-RECIPE = Recipe(mounts={"/": "daemon.wsgi"}, group={"processes": "2", "umask": "0027"}, threads=2, environment={"SECRET": "of the server"})
+RECIPE = Recipe(
+    mounts={"/": "daemon.wsgi"}, group={"processes": "2", "umask": "0027"}, threads=2, environment={"SECRET": "of the server"}
+)
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

@@ -66,7 +66,8 @@ def test_script_that_does_not_exist(site):
 
 @pytest.mark.servers(*EMBEDDED)
 def test_changed_script_is_loaded_anew(site):
-    """Embedded mode; tests/daemon/test_generations.py has what a process group does. WSGIScriptReloading, on by default: the next request after the change runs the new code."""
+    """WSGIScriptReloading, on by default: the next request after the change runs the new code. That is embedded mode;
+    tests/daemon/test_generations.py has what a process group does."""
     site.write_script("changing.wsgi", GOOD % "before")
     assert site.ask("/changing").body == b"before"
     workers = site.workers()
@@ -89,7 +90,7 @@ def test_broken_script_can_be_mended(site):
 
 @pytest.mark.servers(*EMBEDDED)
 def test_touched_script_is_loaded_anew(site):
-    """Embedded mode, likewise. The modification time is what counts; a touch is a reload (the way of every mod_wsgi deployment)."""
+    """The modification time is what counts; a touch is a reload (the way of every mod_wsgi deployment). Embedded mode, too."""
     counting = "import time\nloaded = str(time.monotonic_ns()).encode()\n" + GOOD.replace('b"%s"', "loaded")
     script = site.write_script("changing.wsgi", counting)
     first = site.ask("/changing").body
@@ -107,7 +108,8 @@ def test_script_stays_without_reloading(site):
 
 @pytest.mark.servers(*EMBEDDED)
 def test_script_of_the_wrong_mode_is_no_secret_kept(site):
-    """Embedded mode: a process group goes on with what it has loaded. A script that the worker's user cannot read: an error that names it, and no content of it."""
+    """A script that the worker's user cannot read: an error that names it, and no content of it. (A process group goes on with
+    what it has loaded.)"""
     script = site.write_script("changing.wsgi", GOOD % "secret")
     mode = stat.S_IMODE(script.stat().st_mode)
     if os.geteuid() != 0:

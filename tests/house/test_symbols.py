@@ -25,8 +25,8 @@ IMPORTS = {
 
 
 def symbols(name: str, which: str) -> set[str]:
-    """The dynamic symbols of a module, without versions. A weak one that is undefined asks for nothing: it may stay so, as the newer
-    functions of the C library do that Rust's own library looks for."""
+    """The dynamic symbols of a module, without versions. A weak one that is undefined may stay so, as the newer functions of
+    the C library do that Rust's own library looks for."""
     command = ["nm", "-D", f"--{which}-only", "--format=posix", str(MODULES / name)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return {name.split("@")[0] for name, kind, *_ in map(str.split, output.splitlines()) if kind not in ("w", "v")}

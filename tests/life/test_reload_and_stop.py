@@ -6,14 +6,15 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from harness import nginx
 from harness.error_log import ErrorLog
 from harness.load import Load
-from harness.processes import alive, children, maps
-from harness.recipe import NGINX, Recipe
+from harness.processes import alive, children, command_line, maps, of_site
+from harness.recipe import NGINX, NGINX_DAEMON, Recipe
 from harness.site import lay_out
 from harness.wait import until
 from harness.wire import Cut, Wire
@@ -165,9 +166,9 @@ def test_broken_configuration_on_reload_keeps_serving(start):
 
 
 @pytest.fixture
-def orphan(certificate):
+def orphan(server, certificate):
     """An nginx whose parent has gone, as a daemon's has: in the foreground nginx ignores USR2."""
-    place = lay_out(NGINX, LIFE, certificate)
+    place = lay_out(server, LIFE, certificate)
     keep = ["sh", "-c", '"$@" >/dev/null 2>&1 & echo $!; read _', "sh", *nginx.command(place)]
     shell = subprocess.Popen(keep, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     assert shell.stdin
@@ -178,36 +179,89 @@ def orphan(certificate):
     try:
         yield place, pid
     finally:
-        pid_file = place.directory / "server.pid"
-        for master in {pid, int(pid_file.read_text()) if pid_file.exists() else pid}:
-            if alive(master):
-                os.kill(master, signal.SIGKILL)
+        for pid in [pid for master in masters(place) for pid in (master, *children(master))]:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not of_site(socket_prefix(place)), "neatd to end with the server")
         shutil.rmtree(place.directory, ignore_errors=True)
 
 
+def masters(place) -> list[int]:
+    """nginx's master processes of a site, the one that started another first."""
+    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    lines = {pid: " ".join(command_line(pid)) for pid in found if alive(pid)}
+    return sorted(pid for pid, line in lines.items() if "master process" in line and str(place.configuration) in line)
+
+
+def socket_prefix(place) -> str:
+    """How the paths of its groups' sockets begin."""
+    return f"{place.directory}/run/wsgi"
+
+
+def upgrade(place, old: int) -> int:
+    """Has the old master start a new one; gives that one's number when its workers are there."""
+    os.kill(old, signal.SIGUSR2)
+    new = until(
+        lambda: [pid for pid in masters(place) if pid != old], lambda: f"a new master: {place.error_log.read_text()[-2000:]}"
+    )[0]
+    until(lambda: children(new), "the new master's workers")
+    return new
+
+
+@pytest.mark.servers(NGINX, NGINX_DAEMON)
 def test_binary_upgrade(orphan):
     """nginx: USR2, then QUIT to the old master: requests are answered all the time."""
     place, old = orphan
-    pid_file = place.directory / "server.pid"
-
-    def new_master() -> int:
-        try:
-            text = pid_file.read_text().strip()
-        except FileNotFoundError:  # The old master renames its own.
-            return 0
-        return int(text) if text and int(text) != old else 0
-
     with Load(place.port, "/app/hello") as load:
         load.wait(20)
-        os.kill(old, signal.SIGUSR2)
-        new = until(new_master, lambda: f"the new master's pid file: {place.error_log.read_text()[-2000:]}")
-        until(lambda: children(new), "the new master's workers")
+        new = upgrade(place, old)
+        load.wait(20)
         os.kill(old, signal.SIGQUIT)
         until(lambda: not alive(old), "the old master to end")
         load.wait(50)
     assert load.bad == []
-    assert load.bodies == {b"hello"}
     os.kill(new, signal.SIGQUIT)
     until(lambda: not alive(new), "the new master to end")
-    log = ErrorLog(place.error_log)
-    log.check()
+    until(lambda: not of_site(socket_prefix(place)), "neatd to end")
+    assert [entry.name for entry in (place.directory / "run").iterdir() if ".sock" in entry.name] == []
+    ErrorLog(place.error_log).check()
+
+
+@pytest.mark.servers(NGINX, NGINX_DAEMON)
+def test_binary_upgrade_that_is_taken_back(orphan):
+    """nginx: USR2, then QUIT to the new master: the old one goes on as if nothing had been."""
+    place, old = orphan
+    with Load(place.port, "/app/hello") as load:
+        load.wait(20)
+        new = upgrade(place, old)
+        load.wait(20)
+        os.kill(new, signal.SIGQUIT)
+        until(lambda: not alive(new), "the new master to end")
+        load.wait(50)
+        until(lambda: len(of_site(socket_prefix(place)).get("neatd: keeper", [])) <= 1, "the new master's neatd to end")
+        load.wait(50)
+    assert load.bad == []
+    ErrorLog(place.error_log).check()
+
+
+def test_rotated_log_is_written_anew(start):
+    """nginx's USR1, httpd's graceful restart, after the log was renamed: nothing fails, and lines go to the new file."""
+    site = start(LIFE)
+    with Load(site.port, "/app/hello") as load:
+        load.wait(20)
+        moved = site.place.error_log.rename(site.directory / "error.log.1")
+        if site.is_nginx:
+            site.signal(signal.SIGUSR1)
+            until(site.place.error_log.exists, "the new log")
+        else:
+            site.reload()
+        load.wait(20)
+    assert load.bad == []
+    notes = site.notes()
+    assert site.ask("/app/prints", notes.field).status == 200
+    site.log.begin()
+    until(lambda: "printed by the application" in site.place.error_log.read_text(), lambda: moved.read_text()[-2000:])
+    assert "printed by the application" not in moved.read_text()
+    if site.is_daemon:
+        # What belongs to no request is neatd's own to write.
+        os.kill(site.daemon_workers()[0], signal.SIGKILL)
+        until(lambda: "was ended by SIGKILL" in site.place.error_log.read_text(), lambda: moved.read_text()[-2000:])

@@ -235,7 +235,8 @@ def test_100_comes_with_the_first_read_and_not_before(site):
 @pytest.mark.parametrize("way", ["end_sending", "vanish"])
 @pytest.mark.servers(*EMBEDDED, EVENT_DAEMON)
 def test_upload_cut_short_is_an_oserror(site, case, in_chunks, way):
-    """nginx may see the end before it asks a process group at all, and answers by itself. Neat's rule: never a short read taken for the end of the body. The client's doing is no application's traceback."""
+    """Never a short read taken for the end of the body. What the client did is no application's traceback. (nginx may see the end
+    before it asks a process group at all, and answers by itself.)"""
     site.log.allow_failures()
     notes = site.notes()
     with site.wire() as wire:

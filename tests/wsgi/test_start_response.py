@@ -21,7 +21,7 @@ def refused(site, target: str, pattern: str) -> None:
     site.log.failure(pattern)
 
 
-# Not in httpd's daemon mode: there 200 with a path in Location is an internal redirect, as in mod_wsgi (tests/daemon/test_httpd.py).
+# Not in httpd's daemon mode: 200 with a path in Location is an internal redirect there, as in mod_wsgi (daemon/test_httpd.py).
 @pytest.mark.servers(*EMBEDDED, NGINX_DAEMON)
 def test_status_and_headers_arrive_as_given(site):
     """PEP 3333, "The start_response() Callable"."""

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -11,6 +11,7 @@ use shared::conf::group::GroupConf;
 use shared::daemon::conf::{DaemonConf, GroupSpec, socket_path};
 use shared::daemon::launch;
 
+use super::memory::oom_kills;
 use super::sockets;
 use crate::board::Board;
 use crate::message::{self, Command};
@@ -44,6 +45,8 @@ pub struct Worker {
     pub is_replaced: bool,
     /// Why the supervisor killed it.
     pub sentence: Option<String>,
+    /// How many processes the kernel had killed for want of memory when it was born.
+    pub oom_kills: Option<u64>,
 }
 
 /// How far a generation has come.
@@ -218,6 +221,7 @@ impl Generation {
             jitter,
             is_replaced: false,
             sentence: None,
+            oom_kills: oom_kills(),
         });
         true
     }
@@ -321,12 +325,4 @@ impl Generation {
     pub fn is_public(&self) -> bool {
         sockets::is_same(&self.own_path, &self.public_path)
     }
-}
-
-/// The proportional set size of a process, in bytes (proc(5), smaps_rollup).
-pub fn memory_of(pid: Pid) -> Option<u64> {
-    let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }

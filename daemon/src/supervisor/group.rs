@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use shared::daemon::conf::{DaemonConf, GroupSpec, socket_path};
@@ -16,7 +17,8 @@ use shared::http::head::get;
 use shared::http::key::Key;
 use shared::log::Level;
 
-use super::generation::{Doing, Generation, Place, Stage, make_place, memory_of};
+use super::generation::{Doing, Generation, Place, Stage, make_place};
+use super::memory::{cause_of_kill, memory_of};
 use super::responder::Responder;
 use super::sockets;
 use crate::board::now;
@@ -127,9 +129,8 @@ impl Group {
                 Err(why) => return self.has_failed(around, None, &why),
             };
         let public = socket_path(&around.conf.prefix, self.name());
-        // Whoever asks before the first generation is ready waits for it, unless another supervisor's still serves.
-        if is_first && !sockets::is_same(&place.own_path, &public) && !sockets::is_alive(&public) {
-            if let Err(error) = sockets::publish(&place.own_path, &public) {
+        if is_first {
+            if let Err(error) = sockets::prepare(&place.own_path, &public) {
                 let why = format!("the socket \"{}\" cannot be made: {error}", public.display());
                 return self.has_failed(around, Some(place), &why);
             }
@@ -222,7 +223,7 @@ impl Group {
                         worker.pid = Some(Pid::from_raw(pid));
                         if matches!(worker.doing, Doing::Leaving(_)) {
                             let worker = worker.clone();
-                            generation.signal(&worker, nix::sys::signal::Signal::SIGTERM);
+                            generation.signal(&worker, Signal::SIGTERM);
                         }
                     }
                 }
@@ -367,6 +368,9 @@ impl Group {
         if !expected || !requests.is_empty() || !is_clean {
             let why = match (&worker.sentence, status) {
                 (Some(why), _) => format!("was killed: {why}"),
+                (_, Some(WaitStatus::Signaled(_, Signal::SIGKILL, _))) => {
+                    cause_of_kill(worker.oom_kills).to_owned()
+                }
                 (_, Some(status)) => cause(status, cpu_limit),
                 _ => "ended".to_owned(),
             };
@@ -604,11 +608,8 @@ pub fn cause(status: WaitStatus, cpu_limit: Option<Duration>) -> String {
         WaitStatus::Exited(_, code) => format!("ended by itself with exit status {code}"),
         WaitStatus::Signaled(_, signal, core) => {
             let hint = match signal {
-                nix::sys::signal::Signal::SIGKILL => {
-                    "; not by Neat: the kernel does that when memory runs out, its own log says so then"
-                }
-                nix::sys::signal::Signal::SIGXCPU if cpu_limit.is_some() => " (cpu-time-limit)",
-                nix::sys::signal::Signal::SIGSEGV | nix::sys::signal::Signal::SIGBUS => {
+                Signal::SIGXCPU if cpu_limit.is_some() => " (cpu-time-limit)",
+                Signal::SIGSEGV | Signal::SIGBUS => {
                     ": it crashed in native code, mostly that of an extension module"
                 }
                 _ => "",

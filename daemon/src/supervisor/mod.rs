@@ -2,6 +2,7 @@
 
 pub mod generation;
 pub mod group;
+mod memory;
 pub mod responder;
 pub mod sockets;
 

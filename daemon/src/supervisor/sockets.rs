@@ -3,11 +3,12 @@
 use std::fs::Permissions;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{Backlog, listen};
 use nix::unistd::{Uid, chown};
+use shared::daemon::launch::is_listening;
 
 /// Binds a socket that only `owner` may connect to. The process's mask keeps others out before its mode is set.
 ///
@@ -50,19 +51,24 @@ pub fn is_same(one: &Path, other: &Path) -> bool {
     inode(one).is_some_and(|found| Some(found) == inode(other))
 }
 
-/// Whether somebody listens at a path.
-pub fn is_alive(path: &Path) -> bool {
-    UnixStream::connect(path).is_ok()
-}
-
-/// What marks the serving generation of one supervisor: there are two of them while nginx's executable is replaced.
-const SERVING: &str = "-serving.sock";
+/// What marks the generation that one supervisor would have under the group's name: there are two supervisors while nginx's
+/// executable is replaced.
+const MARK: &str = "-serving.sock";
 
 fn mark_of(public: &Path, supervisor: u32) -> PathBuf {
-    public.with_extension(format!("{supervisor}{SERVING}"))
+    public.with_extension(format!("{supervisor}{MARK}"))
 }
 
-/// Gives a generation that serves the group's name, and this supervisor's mark.
+/// Marks the first generation of this supervisor, and has servers find it too, unless another supervisor's still serves: whoever asks
+/// before it is ready waits for it.
+///
+/// # Errors
+/// The system's.
+pub fn prepare(own: &Path, public: &Path) -> std::io::Result<()> {
+    if is_listening(public) { publish(own, &mark_of(public, std::process::id())) } else { serve(own, public) }
+}
+
+/// Has servers find a generation, and marks it.
 ///
 /// # Errors
 /// The system's.
@@ -71,8 +77,8 @@ pub fn serve(own: &Path, public: &Path) -> std::io::Result<()> {
     if is_same(own, public) { Ok(()) } else { publish(own, public) }
 }
 
-/// Gives the group's name to the generation that another supervisor has serving, where there is one: a new executable of nginx
-/// that is taken back leaves its predecessor with the group. Whether there was one.
+/// Gives the group's name to the generation that another supervisor has marked, where there is one: of two executables of
+/// nginx one leaves, and the other one keeps the group. Whether there was one.
 pub fn hand_back(public: &Path) -> bool {
     let Some(stem) = public.file_stem().map(|stem| format!("{}.", stem.to_string_lossy())) else {
         return false;
@@ -81,9 +87,9 @@ pub fn hand_back(public: &Path) -> bool {
     let entries = public.parent().and_then(|directory| std::fs::read_dir(directory).ok());
     entries.into_iter().flatten().flatten().any(|entry| {
         let name = entry.file_name();
-        let other = name.to_str().and_then(|name| name.strip_prefix(&stem)?.strip_suffix(SERVING));
+        let other = name.to_str().and_then(|name| name.strip_prefix(&stem)?.strip_suffix(MARK));
         other.is_some_and(|pid| pid != own && pid.bytes().all(|digit| digit.is_ascii_digit()))
-            && is_alive(&entry.path())
+            && is_listening(&entry.path())
             && publish(&entry.path(), public).is_ok()
     })
 }
@@ -110,7 +116,7 @@ pub fn sweep(prefix: &Path) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let ours = name.starts_with(&beginning) && (name.ends_with(".sock") || name.ends_with(".sock~"));
-        if ours && !is_alive(&entry.path()) {
+        if ours && !is_listening(&entry.path()) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -120,6 +126,7 @@ pub fn sweep(prefix: &Path) {
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn a_name_is_handed_on_without_a_gap() {
@@ -134,7 +141,7 @@ mod tests {
         publish(&place("wsgi.shop.2.sock"), &public).unwrap();
         assert!(is_same(&place("wsgi.shop.2.sock"), &public));
         remove(&place("wsgi.shop.1.sock"), &public);
-        assert!(is_alive(&public));
+        assert!(is_listening(&public));
         assert_eq!(std::fs::metadata(&public).unwrap().permissions().mode() & 0o777, 0o600);
         drop(one);
         std::fs::write(place("wsgi.other.sock"), "").unwrap();

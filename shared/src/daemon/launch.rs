@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket, socketpair,
+};
 use thiserror::Error;
 
 use super::conf::{DaemonConf, socket_path};
@@ -93,10 +96,21 @@ impl Daemons {
 /// up for long.
 fn wait_for_sockets(conf: &DaemonConf) {
     let begin = Instant::now();
-    let is_there = || conf.groups.iter().all(|spec| socket_path(&conf.prefix, &spec.conf.name).exists());
+    let is_there =
+        || conf.groups.iter().all(|spec| is_listening(&socket_path(&conf.prefix, &spec.conf.name)));
     while !is_there() && begin.elapsed() < SOCKETS {
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Whether somebody listens at a socket, without waiting for them.
+#[must_use]
+pub fn is_listening(path: &Path) -> bool {
+    let Ok(address) = UnixAddr::new(path) else { return false };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let Ok(tried) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
+    // A queue that is full is somebody's.
+    matches!(connect(tried.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
 }
 
 /// A file that is only in memory.
