@@ -9,6 +9,7 @@ mod board;
 mod keeper;
 mod log;
 mod message;
+mod peers;
 mod privileges;
 mod signals;
 mod supervisor;

@@ -27,6 +27,7 @@ use shared::log::Level;
 
 use crate::board::Board;
 use crate::message::{Command, Heard, Report, hear};
+use crate::peers::Peers;
 use crate::privileges;
 use crate::worker::inbox::Inboxes;
 use crate::worker::{self, Setup};
@@ -53,6 +54,8 @@ pub struct ZygoteConf {
     pub own_path: std::path::PathBuf,
     /// The one that servers know.
     pub public_path: std::path::PathBuf,
+    /// Who may ask.
+    pub peers: Peers,
 }
 
 struct Zygote {
@@ -346,6 +349,7 @@ impl Zygote {
             slot,
             inboxes: self.inboxes,
             listener: self.listener,
+            peers: self.conf.peers,
             failed: self.failed,
         };
         match worker::run(setup, engine) {

@@ -15,6 +15,7 @@ use super::memory::oom_kills;
 use super::sockets;
 use crate::board::Board;
 use crate::message::{self, Command};
+use crate::peers::Peers;
 use crate::zygote::ZygoteConf;
 
 /// What a worker does.
@@ -73,6 +74,8 @@ pub struct Generation {
     pub board: Board,
     /// The socket that they listen at.
     pub listener: OwnedFd,
+    /// Who may ask there.
+    pub peers: Peers,
     /// Its socket's own name.
     pub own_path: PathBuf,
     /// The group's.
@@ -91,6 +94,8 @@ pub struct Generation {
 pub struct Place {
     /// The socket.
     pub listener: OwnedFd,
+    /// Who may ask.
+    pub peers: Peers,
     /// Its own name.
     pub own_path: PathBuf,
 }
@@ -105,7 +110,7 @@ pub fn make_place(conf: &DaemonConf, spec: &GroupSpec, number: u64) -> Result<Pl
     let owner = socket_owner(conf, &spec.conf)?;
     let listener = sockets::bind(&own_path, owner, spec.conf.listen_backlog)
         .map_err(|error| format!("the socket \"{}\" cannot be made: {error}", own_path.display()))?;
-    Ok(Place { listener, own_path })
+    Ok(Place { listener, own_path, peers: Peers::of(owner) })
 }
 
 fn socket_owner(conf: &DaemonConf, group: &GroupConf) -> Result<Option<Uid>, String> {
@@ -149,6 +154,7 @@ impl Generation {
             slots,
             own_path: place.own_path.clone(),
             public_path: public_path.clone(),
+            peers: place.peers,
         };
         let start = || -> Result<_, String> {
             let memory = launch::memory().map_err(|error| text(&error))?;
@@ -186,6 +192,7 @@ impl Generation {
                 reports,
                 board,
                 listener: place.listener,
+                peers: place.peers,
                 own_path: place.own_path,
                 public_path,
                 workers: Vec::new(),

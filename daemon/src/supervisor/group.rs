@@ -108,7 +108,7 @@ impl Group {
             "the process group {} has no process that could serve it: {}",
             self.spec.conf.name, self.failure
         );
-        self.responder.answer(&place.listener, u16::try_from(pause).unwrap_or(30), &why);
+        self.responder.answer(place, u16::try_from(pause).unwrap_or(30), &why);
     }
 
     /// Starts a new generation, which takes over when it is ready.
@@ -173,7 +173,8 @@ impl Group {
     /// Ends a generation that does not serve yet, and hands its socket back: it may be the one that servers know.
     fn abandon(&mut self, mut generation: Generation) -> Option<Place> {
         let own_path = generation.own_path.clone();
-        let place = generation.listener.try_clone().ok().map(|listener| Place { listener, own_path });
+        let peers = generation.peers;
+        let place = generation.listener.try_clone().ok().map(|listener| Place { listener, own_path, peers });
         generation.leave(Duration::ZERO);
         self.old.push(generation);
         place

@@ -1,10 +1,13 @@
 //! Answers for a group that has no process yet: 503, with what the log says in full.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send};
+use nix::sys::socket::{MsgFlags, recv, send};
 use shared::wire::decode::Side;
 use shared::wire::{Frame, Reader, encode};
+
+use super::generation::Place;
+use crate::peers::Caller;
 
 /// Connections that are answered at a time.
 const MOST: usize = 256;
@@ -28,13 +31,15 @@ impl Responder {
     }
 
     /// Answers whoever has asked.
-    pub fn answer(&mut self, listener: &OwnedFd, retry_after: u16, why: &str) {
+    pub fn answer(&mut self, place: &Place, retry_after: u16, why: &str) {
         while self.asked.len() < MOST {
-            let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-            let Ok(accepted) = accept4(listener.as_raw_fd(), flags) else { break };
-            // SAFETY: just made, and nobody else's.
-            let socket = unsafe { OwnedFd::from_raw_fd(accepted) };
-            self.asked.push(Asked { socket, reader: Reader::new(Side::Server), answered: false });
+            match place.peers.accept(&place.listener) {
+                Some(Caller::Peer(socket)) => {
+                    self.asked.push(Asked { socket, reader: Reader::new(Side::Server), answered: false });
+                }
+                Some(Caller::Stranger(_)) => {}
+                None => break,
+            }
         }
         self.asked.retain_mut(|asked| asked.go_on(retry_after, why));
     }

@@ -24,6 +24,7 @@ use super::exchange::DaemonExchange;
 use super::inbox::Inboxes;
 use super::reading;
 use crate::board::{Board, ThreadSlot, now};
+use crate::peers::Peers;
 
 /// How long a request waits behind busy threads before an idle one is woken.
 const SLICE: Duration = Duration::from_micros(500);
@@ -65,6 +66,8 @@ pub struct Limits {
     pub send_timeout: Duration,
     /// The size of the socket's buffers.
     pub buffers: (Option<u64>, Option<u64>),
+    /// Who may ask.
+    pub peers: Peers,
 }
 
 /// A worker's connections and requests.
@@ -332,7 +335,7 @@ impl Hub {
     fn accept(self: &Arc<Self>, found: &mut Vec<DaemonExchange>) {
         // Not all at once: others of the group take some.
         for _ in 0..8 {
-            match reading::accept(&self.listener, self.limits.buffers) {
+            match reading::accept(&self.listener, &self.limits) {
                 Some(socket) => self.adopt(|token| Connection::new(token, socket), found, None),
                 None => return,
             }
@@ -533,7 +536,7 @@ impl Hub {
     pub fn drain(self: &Arc<Self>) {
         let mut found = Vec::new();
         // Whoever connected before belongs here.
-        while let Some(socket) = reading::accept(&self.listener, self.limits.buffers) {
+        while let Some(socket) = reading::accept(&self.listener, &self.limits) {
             self.adopt(|token| Connection::new(token, socket), &mut found, None);
         }
         self.queue(found);

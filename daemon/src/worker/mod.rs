@@ -21,6 +21,7 @@ use shared::log::Level;
 
 use crate::board::{Board, now};
 use crate::message::{self, Report};
+use crate::peers::Peers;
 use crate::signals;
 use hub::{Hub, Limits, Requests};
 use inbox::Inboxes;
@@ -62,6 +63,8 @@ pub struct Setup<'a> {
     pub inboxes: Inboxes,
     /// The group's socket.
     pub listener: OwnedFd,
+    /// Who may ask.
+    pub peers: Peers,
     /// What could not be loaded.
     pub failed: Vec<String>,
 }
@@ -80,6 +83,7 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
         queue_timeout: conf.queue_timeout,
         send_timeout: conf.socket_timeout,
         buffers: (conf.send_buffer_size, conf.receive_buffer_size),
+        peers: setup.peers,
     };
     let board = Arc::clone(&setup.board);
     let hub = Hub::new(setup.listener, setup.inboxes, setup.board, setup.slot, limits, log)?;

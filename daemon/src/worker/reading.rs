@@ -1,16 +1,19 @@
 //! Reading requests off connections that no thread serves.
 
 use std::cell::RefCell;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::socket::{SockFlag, accept4, setsockopt, sockopt};
+use nix::sys::socket::{setsockopt, sockopt};
+use shared::log::Level;
 use shared::wire::{BodyMode, Frame, WireError, encode};
 
 use super::connection::{Connection, Inbound};
 use super::exchange::{Arrival, DaemonExchange};
-use super::hub::Hub;
+use super::hub::{Hub, Limits};
+use super::log;
+use crate::peers::Caller;
 
 /// How much is received at a time.
 const PORTION: usize = 64 * 1024;
@@ -19,12 +22,20 @@ thread_local! {
     static PORTIONS: RefCell<Vec<u8>> = RefCell::new(vec![0; PORTION]);
 }
 
-/// Accepts a connection, if one waits.
-pub fn accept(listener: &OwnedFd, buffers: (Option<u64>, Option<u64>)) -> Option<OwnedFd> {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let accepted = accept4(listener.as_raw_fd(), flags).ok()?;
-    // SAFETY: just made, and nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(accepted) };
+/// Accepts a connection, if one waits that may ask.
+pub fn accept(listener: &OwnedFd, limits: &Limits) -> Option<OwnedFd> {
+    let buffers = limits.buffers;
+    let socket = loop {
+        match limits.peers.accept(listener)? {
+            Caller::Peer(socket) => break socket,
+            Caller::Stranger(uid) => {
+                let why = format!(
+                    "a connection of the user #{uid} was refused: the socket is for the web server's user"
+                );
+                log(Level::Warning, why.as_bytes());
+            }
+        }
+    };
     // A size that the system refuses is not worth losing a connection for.
     if let Some(size) = buffers.0.and_then(|size| usize::try_from(size).ok()) {
         let _ = setsockopt(&socket, sockopt::SndBuf, &size);
