@@ -25,11 +25,11 @@ test: ## install what is missing and run everything
 	@scripts/nginx-headers
 	@scripts/test
 
-soak: ## the long tests: 200 reloads and 20,000 requests with flat memory
+soak: ## the long tests: hundreds of reloads and 20,000 requests with flat memory
 	@scripts/install-packages build serve test
 	@scripts/build
 	@scripts/test-environments
-	@NEAT_SOAK=1 tests/.venv/bin/python -m pytest tests/life
+	@NEAT_SOAK=1 tests/.venv/bin/python -m pytest tests/life tests/daemon
 
 test-matrix: ## a current nginx, and every Python that is found
 	@scripts/install-packages build serve test

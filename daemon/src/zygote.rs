@@ -105,7 +105,9 @@ impl Zygote {
     ) -> Result<Self, String> {
         let text = |error: &dyn std::error::Error| error.to_string();
         std::io::Seek::rewind(&mut conf).map_err(|error| text(&error))?;
-        let conf: ZygoteConf = serde_json::from_reader(conf).map_err(|error| text(&error))?;
+        let conf: ZygoteConf = serde_json::from_reader(conf).map_err(|error| {
+            format!("neatd was replaced by another version of it, which this server does not know; restart the server ({error})")
+        })?;
         let identity = Identity::of(&conf.group, conf.server_user).map_err(|error| text(&error))?;
         set_environment(&conf.group, &identity);
         privileges::drop_to(&conf.group, &identity).map_err(|error| text(&error))?;

@@ -39,8 +39,9 @@ def one_of_a_kind(wire: Wire, number: int) -> Answer:
 
 
 def state(site) -> dict[int, tuple[int, int, int]]:
-    """Resident memory, descriptors and threads of each worker."""
-    return {pid: (resident(pid), len(descriptors(pid)), threads(pid)) for pid in site.workers()}
+    """Resident memory, descriptors and threads of each worker, and in daemon mode of each process of the group."""
+    pids = [*site.workers(), *site.daemon_workers()]
+    return {pid: (resident(pid), len(descriptors(pid)), threads(pid)) for pid in pids}
 
 
 def test_requests_leave_nothing_behind(site):

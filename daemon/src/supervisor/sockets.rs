@@ -37,6 +37,10 @@ pub fn bind(path: &Path, owner: Option<Uid>, backlog: u32) -> std::io::Result<Ow
 /// # Errors
 /// The system's.
 pub fn publish(own: &Path, public: &Path) -> std::io::Result<()> {
+    // Between two names of one file rename does nothing, and would leave both (rename(2)).
+    if is_same(own, public) {
+        return Ok(());
+    }
     let mut between = own.as_os_str().to_owned();
     between.push("~");
     let between = PathBuf::from(between);
@@ -74,7 +78,7 @@ pub fn prepare(own: &Path, public: &Path) -> std::io::Result<()> {
 /// The system's.
 pub fn serve(own: &Path, public: &Path) -> std::io::Result<()> {
     publish(own, &mark_of(public, std::process::id()))?;
-    if is_same(own, public) { Ok(()) } else { publish(own, public) }
+    publish(own, public)
 }
 
 /// Gives the group's name to the generation that another supervisor has marked, where there is one: of two executables of
@@ -166,6 +170,12 @@ mod tests {
         assert!(is_same(&own, &public));
         remove(&own, &public);
         assert!(is_same(&other, &public));
+        publish(&other, &public).unwrap();
+        assert_eq!(
+            std::fs::read_dir(&directory).unwrap().count(),
+            3,
+            "the name, the other's socket and its mark"
+        );
         assert!(!mark_of(&public, std::process::id()).exists());
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -5,6 +5,8 @@
 mod access_list;
 #[allow(unsafe_code)]
 pub mod client;
+#[cfg(test)]
+mod client_tests;
 pub mod conf;
 pub mod identity;
 #[allow(unsafe_code)]
