@@ -103,6 +103,7 @@ fn launch(conf: &ServerConf) -> Result<Engine, ProcessError> {
             processes: mpm.processes,
             multiprocess: mpm.processes > 1,
             keeps_scripts: false,
+            switch_interval: None,
             log: log::to_server,
         },
     )?;

@@ -179,6 +179,7 @@ impl Zygote {
             processes: group.process_count(),
             multiprocess: group.is_multiprocess(),
             keeps_scripts: true,
+            switch_interval: group.switch_interval,
             log: worker::log,
         };
         let engine = load::start(&self.conf.engine, &start).map_err(|error| error.to_string())?;

@@ -213,6 +213,7 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
                     processes: workers,
                     multiprocess: workers > 1,
                     keeps_scripts: false,
+                    switch_interval: None,
                     log: write_log,
                 },
             )

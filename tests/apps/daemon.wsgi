@@ -34,6 +34,8 @@ def about(environ):
         "group": environ["mod_wsgi.process_group"],
         "multiprocess": environ["wsgi.multiprocess"],
         "path": sys.path,
+        "switch_interval": sys.getswitchinterval(),
+        "root": os.stat("/").st_ino,
     }
 
 
@@ -95,22 +97,27 @@ CASES = {
 }
 
 
+PLAIN = ("Content-Type", "text/plain")
+#: Status, headers and body of answers that are always the same.
+ANSWERS = {
+    "/elsewhere": ("200 OK", [("Location", "/about?from-elsewhere"), PLAIN], b"not this"),
+    "/accel": ("200 OK", [("X-Accel-Redirect", "/internal/static.txt")], b"not this"),
+    "/teapot": ("418 I'm a teapot", [PLAIN], b"the application's own"),
+    "/missing": ("404 Not Found", [PLAIN], b"the application's own"),
+}
+
+
 def application(environ, start_response):
     path = environ["PATH_INFO"]
-    if path == "/elsewhere":
-        start_response("200 OK", [("Location", "/about?from-elsewhere"), ("Content-Type", "text/plain")])
-        return [b"not this"]
-    if path == "/accel":
-        start_response("200 OK", [("X-Accel-Redirect", "/internal/static.txt")])
-        return [b"not this"]
-    if path == "/teapot":
-        start_response("418 I'm a teapot", [("Content-Type", "text/plain")])
-        return [b"the application's own"]
-    if path == "/missing":
-        start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"the application's own"]
+    if path in ANSWERS:
+        status, headers, body = ANSWERS[path]
+        start_response(status, headers)
+        return [body]
+    if path == "/long-header":
+        start_response("200 OK", [("X-Long", "x" * int(environ["QUERY_STRING"]))])
+        return [b"long"]
     if path == "/cached":
-        start_response("200 OK", [("Content-Type", "text/plain"), ("Cache-Control", "max-age=60")])
+        start_response("200 OK", [PLAIN, ("Cache-Control", "max-age=60")])
         return [str(time.time_ns()).encode()]
     body = json.dumps(CASES[path](environ)).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])

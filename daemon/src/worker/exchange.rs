@@ -166,7 +166,12 @@ impl DaemonExchange {
         }
         let connection = Arc::clone(&self.connection);
         let mut outbound = connection.outbound();
-        let status = if std::mem::take(&mut outbound.head_sent) { 0 } else { status };
+        let status = match (std::mem::take(&mut outbound.head_sent), status) {
+            (true, _) => 0,
+            // The head was refused: there is nothing to cut.
+            (false, 0) => 500,
+            (false, status) => status,
+        };
         encode::failed(&mut outbound.buffer, self.number, status, retry_after, cause.as_bytes());
         let _ = self.write(&mut outbound, &[], None);
         drop(outbound);
@@ -336,6 +341,18 @@ impl Exchange for DaemonExchange {
     }
 
     fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), SendError> {
+        let most = self.hub.limits().header_line;
+        // A colon, a space and the end of the line.
+        let length = |(name, value): (&[u8], &[u8])| name.len() + value.len() + 4;
+        if let Some(field) = head.fields().find(|field| length(*field) > most) {
+            let name = String::from_utf8_lossy(field.0);
+            let length = length(field);
+            let why = format!(
+                "the response is not sent: its header line {name} has {length} bytes, and header-buffer-size allows {most}"
+            );
+            self.log(Level::Error, why.as_bytes());
+            return Err(SendError::Server);
+        }
         let mut outbound = self.connection.outbound();
         if outbound.closed {
             return Err(SendError::Disconnected);

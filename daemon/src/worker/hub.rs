@@ -68,6 +68,8 @@ pub struct Limits {
     pub buffers: (Option<u64>, Option<u64>),
     /// Who may ask.
     pub peers: Peers,
+    /// The longest header line of a response, in bytes.
+    pub header_line: usize,
 }
 
 /// A worker's connections and requests.

@@ -84,6 +84,7 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
         send_timeout: conf.socket_timeout,
         buffers: (conf.send_buffer_size, conf.receive_buffer_size),
         peers: setup.peers,
+        header_line: usize::try_from(conf.header_buffer_size).unwrap_or(usize::MAX),
     };
     let board = Arc::clone(&setup.board);
     let hub = Hub::new(setup.listener, setup.inboxes, setup.board, setup.slot, limits, log)?;

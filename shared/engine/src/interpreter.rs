@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
@@ -231,6 +232,11 @@ fn prepare(py: Python<'_>, conf: &Conf<'_>) -> PyResult<()> {
         .map(|directory| String::from_utf8_lossy(directory).into_owned())
         .collect();
     let log = module.getattr("configure")?.call1((directories,))?;
+
+    if conf.raw.switch_interval > 0 {
+        let seconds = Duration::from_micros(conf.raw.switch_interval).as_secs_f64();
+        py.import("sys")?.getattr("setswitchinterval")?.call1((seconds,))?;
+    }
 
     let environ = PyDict::new(py);
     environ.set_item("wsgi.version", (1, 0))?;

@@ -36,7 +36,7 @@ pub struct GroupConf {
     pub python_home: Option<PathBuf>,
     pub python_path: Vec<PathBuf>,
     pub python_eggs: Option<PathBuf>,
-    pub switch_interval: Option<String>,
+    pub switch_interval: Option<Duration>,
     pub preload: bool,
     pub script_user: Option<String>,
     pub script_group: Option<String>,

@@ -30,7 +30,7 @@ use crate::wire::decode::Side;
 use crate::wire::session::Answers;
 use crate::wire::{BodyMode, Frame, Kind, Reader, WireError, encode};
 
-/// How much is received at a time.
+/// How much is received at a time, unless the group says otherwise.
 const PORTION: usize = 64 * 1024;
 /// How much of a body is read from the client at a time.
 const BODY_PORTION: usize = 64 * 1024;
@@ -91,6 +91,7 @@ pub struct Pool {
     connect_timeout: Duration,
     send_timeout: Duration,
     receive_timeout: Duration,
+    portion: usize,
     idle: Mutex<Vec<Link>>,
 }
 
@@ -128,6 +129,7 @@ impl Pool {
             connect_timeout: group.connect_timeout,
             send_timeout: group.socket_timeout,
             receive_timeout: group.response_socket_timeout,
+            portion: usize::try_from(group.response_buffer_size).unwrap_or(PORTION),
             idle: Mutex::default(),
         }
     }
@@ -271,7 +273,7 @@ impl Link {
             return Err(Fault::Unsent);
         }
         let mut portion = PORTIONS.take();
-        portion.resize(PORTION, 0);
+        portion.resize(pool.portion, 0);
         let done = self.answer(pool, exchange, progress, number, &mut portion);
         PORTIONS.set(portion);
         done

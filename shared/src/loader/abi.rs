@@ -8,7 +8,7 @@ use std::ffi::c_void;
 
 /// Raised with every change of a type in this file, of [`crate::http::key::Key`]'s order, or of what a call means. The engine
 /// refuses to start under another version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The engine's one exported symbol, an [`EngineEntry`].
 pub const ENTRY: &[u8] = b"neat_engine_v1\0";
@@ -101,6 +101,8 @@ pub struct EngineConf {
     pub processes: u32,
     /// Whether a script that changed is somebody else's affair: the process is replaced.
     pub keeps_scripts: u32,
+    /// Microseconds after which a thread offers the GIL to others (`sys.setswitchinterval`); 0 leaves it to CPython.
+    pub switch_interval: u64,
     /// Where lines that belong to no request go.
     pub log: LogTable,
 }

@@ -88,6 +88,8 @@ pub struct Start<'a> {
     pub multiprocess: bool,
     /// Whether a script that changed is somebody else's affair: the process is replaced.
     pub keeps_scripts: bool,
+    /// After how long a thread offers the GIL to others; `None` leaves it to CPython.
+    pub switch_interval: Option<Duration>,
     /// Where lines that belong to no request go; called from any thread.
     pub log: fn(Level, &[u8]),
 }
@@ -164,6 +166,9 @@ pub fn start(engine: &Path, start: &Start<'_>) -> Result<Engine, LoadError> {
         threads: start.threads,
         processes: start.processes,
         keeps_scripts: u32::from(start.keeps_scripts),
+        switch_interval: start
+            .switch_interval
+            .map_or(0, |interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
         log: LogTable { write: write_log },
     };
     let mut why = String::new();

@@ -191,7 +191,7 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
             "response-buffer-size",
             Size(4 << 10, 64 << 20),
             "64k",
-            "how much of a response is gathered before it is sent",
+            "how much of a response httpd takes from a process at a time; nginx has wsgi_buffer_size and wsgi_buffers",
         ),
         option(
             "send-buffer-size",
@@ -229,6 +229,6 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
             "none",
             "accepted, and needless",
         ),
-        option("server-metrics", Flag, "off", "whether the group may read the server's figures"),
+        option("server-metrics", Flag, "off", "accepted; there are no figures yet"),
     ]
 };

@@ -59,6 +59,7 @@ pub fn engine() -> Engine {
             processes: 1,
             multiprocess: false,
             keeps_scripts: false,
+            switch_interval: None,
             log: server_log,
         };
         load::start(&file, &start).expect("the engine starts")

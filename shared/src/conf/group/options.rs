@@ -118,11 +118,10 @@ impl GroupConf {
             "display-name" if text != "%{GROUP}" => self.display_name = text,
             "display-name" => {}
             "switch-interval" => {
-                let seconds = text.parse::<f64>().ok();
-                if seconds.is_none_or(|seconds| !(seconds > 0.0 && seconds <= 1000.0)) {
-                    return Err(read::wrong(key, value, "seconds up to 1000 (CPython's own are 0.005)"));
-                }
-                self.switch_interval = Some(text);
+                let seconds = text.parse().ok().filter(|seconds| (0.000_001..=1000.0).contains(seconds));
+                let allowed = "seconds from 0.000001 to 1000 (CPython's own are 0.005)";
+                let seconds = seconds.ok_or_else(|| read::wrong(key, value, allowed))?;
+                self.switch_interval = Some(Duration::from_secs_f64(seconds));
             }
             "script-user" => self.script_user = Some(text),
             "script-group" => self.script_group = Some(text),
