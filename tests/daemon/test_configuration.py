@@ -10,6 +10,7 @@ from harness.recipe import DAEMON, NGINX_DAEMON, Mount, Recipe
 from harness.site import check_configuration
 
 ONLY = DAEMON
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def said(server: str, certificate, recipe: Recipe) -> str:
@@ -51,9 +52,26 @@ def test_group_that_is_not_declared(server, certificate):
 
 def test_directory_of_the_sockets_that_is_not_there(server, certificate):
     """wsgi_socket_prefix, WSGISocketPrefix."""
-    recipe = Recipe(mounts={"/": "daemon.wsgi"}, files={"marker": ""})
-    text = _with_prefix(server, certificate, recipe, "/no/such/directory/wsgi")
+    text = _with_prefix(server, certificate, Recipe(mounts={"/": "daemon.wsgi"}), "/no/such/directory/wsgi")
     assert "/no/such/directory" in text
+
+
+@as_root
+def test_directory_of_the_sockets_that_the_server_may_not_enter(server, certificate, tmp_path):
+    """Its processes could not connect."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    text = _with_prefix(server, certificate, Recipe(mounts={"/": "daemon.wsgi"}), f"{private}/wsgi")
+    assert str(private) in text or str(tmp_path) in text
+
+
+@as_root
+def test_home_that_the_user_may_not_enter(server, certificate, tmp_path):
+    """home= is the working directory of the group's own user."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    text = said(server, certificate, Recipe(mounts={"/": "daemon.wsgi"}, group={"home": str(home)}))
+    assert f"home={home}: the user www-data may not enter" in text
 
 
 def _with_prefix(server: str, certificate, recipe: Recipe, prefix: str) -> str:

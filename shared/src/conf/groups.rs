@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::group::GroupConf;
 use crate::daemon::conf::{GroupSpec, check_sockets};
+use crate::daemon::reach::check_sockets_directory;
 use crate::daemon::system;
 use crate::loader::locate::locate;
 use crate::vocabulary::value::ValueError;
@@ -160,7 +161,8 @@ impl Groups {
                 |error: &dyn std::fmt::Display| format!("process group \"{}\": {error}", spec.conf.name);
             system::check(&spec.conf, server).map_err(|error| wrong(&error))?;
         }
-        check_sockets(prefix, self.specs.iter().map(|spec| spec.conf.name.as_str()))
+        check_sockets(prefix, self.specs.iter().map(|spec| spec.conf.name.as_str()))?;
+        check_sockets_directory(prefix.parent().unwrap_or_else(|| Path::new("/")), server)
     }
 
     /// What neatd is told.

@@ -64,8 +64,8 @@ pub fn check_sockets<'a>(prefix: &Path, groups: impl Iterator<Item = &'a str>) -
     }
     for group in groups {
         let path = socket_path(prefix, group);
-        // Room for the number that a generation puts behind its own name.
-        if path.as_os_str().len() + 16 > LONGEST_SOCKET_PATH {
+        // Room for the numbers that stand in a generation's own name and in a supervisor's mark.
+        if path.as_os_str().len() + 20 > LONGEST_SOCKET_PATH {
             return Err(format!(
                 "the socket's path \"{}\" is too long; choose a shorter prefix for the sockets, or a shorter name for the group",
                 path.display()

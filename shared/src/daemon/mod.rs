@@ -11,5 +11,5 @@ pub mod conf;
 pub mod identity;
 #[allow(unsafe_code)]
 pub mod launch;
-mod reach;
+pub(crate) mod reach;
 pub mod system;

@@ -20,16 +20,38 @@ pub(super) fn check(conf: &GroupConf, identity: &Identity) -> Result<(), SystemE
         enter("chroot", root, root, &about, identity)?;
         return conf.home.as_ref().map_or(Ok(()), |home| check_home_below(root, home, identity));
     }
-    let Some(home) = &conf.home else { return Ok(()) };
-    directory("home", home, home)?;
-    let resolved = home.canonicalize().unwrap_or_else(|_| home.clone());
+    conf.home.as_ref().map_or(Ok(()), |home| check_way("home", home, identity))
+}
+
+/// Judges a directory and the way to it.
+fn check_way(option: &'static str, path: &Path, identity: &Identity) -> Result<(), SystemError> {
+    directory(option, path, path)?;
+    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     // Where links lead, every directory before the link has to be entered, and every one above its target.
-    let mut steps: Vec<&Path> = home.ancestors().chain(resolved.ancestors()).collect();
+    let mut steps: Vec<&Path> = path.ancestors().chain(resolved.ancestors()).collect();
     steps.sort_by_key(|step| step.as_os_str().len());
     for step in steps {
-        enter("home", home, step, &directory("home", home, step)?, identity)?;
+        enter(option, path, step, &directory(option, path, step)?, identity)?;
     }
     Ok(())
+}
+
+/// Judges whether the server's processes get to the sockets' directory; `server` is their user, where the server is root.
+///
+/// # Errors
+/// A sentence for the administrator.
+pub fn check_sockets_directory(directory: &Path, server: Option<(u32, u32)>) -> Result<(), String> {
+    let identity = Identity::of(&GroupConf::named("server"), server).map_err(|error| error.to_string())?;
+    check_way("sockets", directory, &identity).map_err(|error| match error {
+        SystemError::Barred { barred, user, owner, group, mode, .. } => format!(
+            "the directory \"{}\" of the sockets cannot be reached by the server's processes: their user {user} may not enter \"{}\" \
+             (owner #{owner}, group #{group}, mode {mode:04o}); name another place with WSGISocketPrefix or wsgi_socket_prefix, as in \
+             /run/wsgi, or give that user the x permission there",
+            directory.display(),
+            barred.display()
+        ),
+        other => other.to_string(),
+    })
 }
 
 /// A home is seen from inside of the chroot. Links are followed there only, so that nothing is said about what lies behind one.
@@ -131,6 +153,15 @@ mod tests {
         );
         assert!(said("home=/etc/passwd").unwrap_err().contains("not a directory"));
         assert!(said("chroot=/no/such/root").unwrap_err().starts_with("chroot=/no/such/root"));
+    }
+
+    #[test]
+    fn the_sockets_have_to_be_reached_by_the_server() {
+        let tree = Tree::new("sockets");
+        let barred = tree.directory("private", 0o700);
+        let error = check_sockets_directory(&barred, Some((54_321, 54_321))).unwrap_err();
+        assert!(error.contains("#54321 may not enter") && error.contains("wsgi_socket_prefix"), "{error}");
+        assert_eq!(check_sockets_directory(Path::new("/usr"), Some((54_321, 54_321))), Ok(()));
     }
 
     #[test]
