@@ -2,7 +2,7 @@
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Uid, chdir, chroot, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 use shared::conf::group::GroupConf;
 use shared::daemon::identity::Identity;
 use thiserror::Error;
@@ -59,7 +59,8 @@ pub fn drop_to(conf: &GroupConf, identity: &Identity) -> Result<(), PrivilegeErr
     if Uid::effective().is_root() || Uid::current().is_root() {
         return Err(PrivilegeError::Root);
     }
-    let given = (Uid::current(), Uid::effective()) == (identity.uid, identity.uid);
+    let given = (Uid::current(), Uid::effective()) == (identity.uid, identity.uid)
+        && (Gid::current(), Gid::effective()) == (identity.gid, identity.gid);
     // Whoever can take root back has not given it up.
     if !given || nix::unistd::setuid(Uid::from_raw(0)).is_ok() {
         return Err(PrivilegeError::NotGiven);
