@@ -3,7 +3,9 @@
 use thiserror::Error;
 
 use super::encode::{HAS_LENGTH, IS_FILE};
-use super::frame::{BodyMode, Frame, HEADER, Header, Hello, Kind, MAGIC, Received, VERSION, fingerprint};
+use super::frame::{
+    BodyMode, Frame, HEADER, Header, Hello, KEPT, Kind, MAGIC, Received, VERSION, fingerprint,
+};
 use crate::exchange::BodyError;
 use crate::log::Level;
 use crate::wsgi::response::{OwnedResponseHead, ResponseHead};
@@ -74,8 +76,8 @@ pub enum Side {
     Worker,
 }
 
-/// Reads one direction of a connection. It keeps at most one frame that has come in part, and never more than that frame's
-/// limit.
+/// Reads one direction of a connection. It keeps at most one frame that has come in part, in no more memory than that frame
+/// takes; between frames it keeps no more than [`KEPT`].
 #[derive(Debug)]
 pub struct Reader {
     from: Side,
@@ -121,6 +123,12 @@ impl Reader {
         self.data.is_some() || !(self.partial.is_empty() || self.given)
     }
 
+    /// How many bytes it has set aside for a frame that comes in part.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// The next frame, or portion of data. What was used is taken off the front of `input`; `None` when it is used up.
     ///
     /// # Errors
@@ -128,6 +136,7 @@ impl Reader {
     pub fn next<'r, 'i: 'r>(&'r mut self, input: &mut &'i [u8]) -> Result<Option<Received<'r>>, WireError> {
         if std::mem::take(&mut self.given) {
             self.partial.clear();
+            self.partial.shrink_to(KEPT);
         }
         if self.data.is_none() {
             if self.partial.is_empty() {
@@ -169,6 +178,12 @@ impl Reader {
     fn fill(&mut self, input: &mut &[u8], until: usize) {
         let missing = until.saturating_sub(self.partial.len()).min(input.len());
         let (taken, rest) = input.split_at(missing);
+        let needed = self.partial.len() + missing;
+        if needed > self.partial.capacity() {
+            // Doubled, so that small portions are not copied again and again, but never beyond the frame.
+            let room = needed.max(self.partial.capacity() * 2).min(until);
+            self.partial.reserve_exact(room - self.partial.len());
+        }
         self.partial.extend_from_slice(taken);
         *input = rest;
     }

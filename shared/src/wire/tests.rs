@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::decode::{Side, header};
-use super::frame::{LONGEST_DATA, LONGEST_HEAD};
+use super::frame::{KEPT, LONGEST_DATA, LONGEST_HEAD};
 use super::session::{Answers, Incoming, Requests};
 use super::*;
 use crate::exchange::BodyError;
@@ -126,6 +126,21 @@ fn what_is_too_long_is_refused_on_both_sides() {
     bytes.extend_from_slice(&encode::header(Kind::Request, 1, LONGEST_HEAD + 1));
     assert!(matches!(read(Side::Server, &bytes, &[]), Err(WireError::Length { .. })));
     encode::data(&mut bytes, Kind::Chunk, 1, &vec![1; LONGEST_DATA + 1]);
+}
+
+#[test]
+fn a_long_head_takes_its_own_length_and_is_not_kept() {
+    let mut bytes = Vec::new();
+    assert!(encode::request(&mut bytes, 1, &[], &vec![0; LONGEST_HEAD - 8], BodyMode::None));
+    let mut reader = Reader::new(Side::Server);
+    let (last, first) = bytes.split_last().unwrap();
+    for mut portion in first.chunks(1000) {
+        assert_eq!(reader.next(&mut portion), Ok(None));
+        assert!(reader.capacity() <= HEADER + LONGEST_HEAD);
+    }
+    assert!(reader.next(&mut &[*last][..]).unwrap().is_some());
+    assert_eq!(reader.next(&mut &[][..]), Ok(None));
+    assert!(reader.capacity() <= KEPT);
 }
 
 #[test]
