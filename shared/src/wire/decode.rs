@@ -104,10 +104,11 @@ pub fn header(bytes: &[u8], from: Side) -> Result<Option<Header>, WireError> {
     if length < low_bound || length > high_bound {
         return Err(WireError::Length { kind, length, low: low_bound, high: high_bound });
     }
-    if *zero != 0 {
+    let exchange = u16::from_le_bytes([*low, *high]);
+    if *zero != 0 || kind.is_of_connection() && exchange != 0 {
         return Err(WireError::Malformed(kind));
     }
-    Ok(Some(Header { length, kind, exchange: u16::from_le_bytes([*low, *high]) }))
+    Ok(Some(Header { length, kind, exchange }))
 }
 
 impl Reader {
@@ -222,11 +223,11 @@ fn hello(bytes: &[u8]) -> Result<Hello, WireError> {
         return Err(WireError::NotNeat);
     };
     let hello = Hello { version: u16::from_le_bytes(version), fingerprint: u32::from_le_bytes(keys) };
-    if hello.version == VERSION && hello.fingerprint == fingerprint() {
-        Ok(hello)
-    } else {
-        Err(WireError::OtherBuild { version: hello.version, keys: hello.fingerprint })
+    if hello.version != VERSION || hello.fingerprint != fingerprint() {
+        // What another version writes into the zeroes is its own affair.
+        return Err(WireError::OtherBuild { version: hello.version, keys: hello.fingerprint });
     }
+    if number(bytes, 6) == Some([0, 0]) { Ok(hello) } else { Err(WireError::Malformed(Kind::Hello)) }
 }
 
 fn plain(kind: Kind, bytes: &[u8]) -> Option<Frame<'_>> {

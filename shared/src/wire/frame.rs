@@ -94,6 +94,12 @@ impl Kind {
         matches!(self, Self::Hello | Self::Request | Self::Body | Self::BodyEnd | Self::BodyFailed)
     }
 
+    /// Whether it belongs to the connection, and so to no exchange.
+    #[must_use]
+    pub const fn is_of_connection(self) -> bool {
+        matches!(self, Self::Hello | Self::Closing)
+    }
+
     /// Whether its bytes are data that is handed on as it comes, in portions.
     #[must_use]
     pub const fn is_data(self) -> bool {

@@ -161,6 +161,25 @@ fn another_build_is_told_so() {
 }
 
 #[test]
+fn what_has_to_be_zero_is() {
+    let mut bytes = Vec::new();
+    encode::hello(&mut bytes);
+    encode::closing(&mut bytes);
+    // The reserved byte of a header, the number of an exchange that there is none of, and a hello's own zeroes.
+    let closing = bytes.len() - HEADER;
+    for (at, kind) in [5, 6, HEADER + 6, HEADER + 7]
+        .map(|at| (at, Kind::Hello))
+        .into_iter()
+        .chain([5, 7].map(|at| (closing + at, Kind::Closing)))
+    {
+        let mut broken = bytes.clone();
+        broken[at] = 1;
+        assert_eq!(read(Side::Worker, &broken, &[]), Err(WireError::Malformed(kind)), "byte {at}");
+    }
+    assert!(read(Side::Worker, &bytes, &[]).is_ok());
+}
+
+#[test]
 fn a_head_that_breaks_the_rules_is_refused() {
     let mut bytes = Vec::new();
     let head = response("200 OK", &[("Name", "value")]);
