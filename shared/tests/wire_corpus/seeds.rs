@@ -284,7 +284,7 @@ fn requests() -> Vec<Seed> {
         seed("header-cut", 0, |bytes| {
             request(bytes, 1, BodyMode::None);
             request(bytes, 2, BodyMode::None);
-            bytes.truncate(bytes.len() - 25);
+            bytes.truncate(bytes.len() - 30);
         }),
         seed("request-cut", 0, |bytes| {
             request(bytes, 1, BodyMode::None);
