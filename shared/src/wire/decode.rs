@@ -3,7 +3,9 @@
 use thiserror::Error;
 
 use super::encode::{HAS_LENGTH, IS_FILE};
-use super::frame::{BodyMode, Frame, HEADER, Header, Hello, Kind, MAGIC, Received, VERSION, fingerprint};
+use super::frame::{
+    BodyMode, Frame, HEADER, Header, Hello, KEPT, Kind, MAGIC, Received, VERSION, fingerprint,
+};
 use crate::exchange::BodyError;
 use crate::log::Level;
 use crate::wsgi::response::{OwnedResponseHead, ResponseHead};
@@ -74,8 +76,8 @@ pub enum Side {
     Worker,
 }
 
-/// Reads one direction of a connection. It keeps at most one frame that has come in part, and never more than that frame's
-/// limit.
+/// Reads one direction of a connection. It keeps at most one frame that has come in part, in no more memory than that frame
+/// takes; between frames it keeps no more than [`KEPT`].
 #[derive(Debug)]
 pub struct Reader {
     from: Side,
@@ -102,10 +104,11 @@ pub fn header(bytes: &[u8], from: Side) -> Result<Option<Header>, WireError> {
     if length < low_bound || length > high_bound {
         return Err(WireError::Length { kind, length, low: low_bound, high: high_bound });
     }
-    if *zero != 0 {
+    let exchange = u16::from_le_bytes([*low, *high]);
+    if *zero != 0 || kind.is_of_connection() && exchange != 0 {
         return Err(WireError::Malformed(kind));
     }
-    Ok(Some(Header { length, kind, exchange: u16::from_le_bytes([*low, *high]) }))
+    Ok(Some(Header { length, kind, exchange }))
 }
 
 impl Reader {
@@ -121,6 +124,12 @@ impl Reader {
         self.data.is_some() || !(self.partial.is_empty() || self.given)
     }
 
+    /// How many bytes it has set aside for a frame that comes in part.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// The next frame, or portion of data. What was used is taken off the front of `input`; `None` when it is used up.
     ///
     /// # Errors
@@ -128,6 +137,7 @@ impl Reader {
     pub fn next<'r, 'i: 'r>(&'r mut self, input: &mut &'i [u8]) -> Result<Option<Received<'r>>, WireError> {
         if std::mem::take(&mut self.given) {
             self.partial.clear();
+            self.partial.shrink_to(KEPT);
         }
         if self.data.is_none() {
             if self.partial.is_empty() {
@@ -169,6 +179,12 @@ impl Reader {
     fn fill(&mut self, input: &mut &[u8], until: usize) {
         let missing = until.saturating_sub(self.partial.len()).min(input.len());
         let (taken, rest) = input.split_at(missing);
+        let needed = self.partial.len() + missing;
+        if needed > self.partial.capacity() {
+            // Doubled, so that small portions are not copied again and again, but never beyond the frame.
+            let room = needed.max(self.partial.capacity() * 2).min(until);
+            self.partial.reserve_exact(room - self.partial.len());
+        }
         self.partial.extend_from_slice(taken);
         *input = rest;
     }
@@ -207,11 +223,11 @@ fn hello(bytes: &[u8]) -> Result<Hello, WireError> {
         return Err(WireError::NotNeat);
     };
     let hello = Hello { version: u16::from_le_bytes(version), fingerprint: u32::from_le_bytes(keys) };
-    if hello.version == VERSION && hello.fingerprint == fingerprint() {
-        Ok(hello)
-    } else {
-        Err(WireError::OtherBuild { version: hello.version, keys: hello.fingerprint })
+    if hello.version != VERSION || hello.fingerprint != fingerprint() {
+        // What another version writes into the zeroes is its own affair.
+        return Err(WireError::OtherBuild { version: hello.version, keys: hello.fingerprint });
     }
+    if number(bytes, 6) == Some([0, 0]) { Ok(hello) } else { Err(WireError::Malformed(Kind::Hello)) }
 }
 
 fn plain(kind: Kind, bytes: &[u8]) -> Option<Frame<'_>> {

@@ -22,6 +22,8 @@ pub const LONGEST_HEAD: usize = 1 << 20;
 pub const LONGEST_LOG: usize = 256 << 10;
 /// The longest cause of a failure, in bytes.
 pub const LONGEST_CAUSE: usize = 4 << 10;
+/// How much memory a reader keeps between frames, in bytes: most heads fit.
+pub const KEPT: usize = 16 << 10;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +92,12 @@ impl Kind {
     #[must_use]
     pub const fn is_servers(self) -> bool {
         matches!(self, Self::Hello | Self::Request | Self::Body | Self::BodyEnd | Self::BodyFailed)
+    }
+
+    /// Whether it belongs to the connection, and so to no exchange.
+    #[must_use]
+    pub const fn is_of_connection(self) -> bool {
+        matches!(self, Self::Hello | Self::Closing)
     }
 
     /// Whether its bytes are data that is handed on as it comes, in portions.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::decode::{Side, header};
-use super::frame::{LONGEST_DATA, LONGEST_HEAD};
+use super::frame::{KEPT, LONGEST_DATA, LONGEST_HEAD};
 use super::session::{Answers, Incoming, Requests};
 use super::*;
 use crate::exchange::BodyError;
@@ -129,6 +129,21 @@ fn what_is_too_long_is_refused_on_both_sides() {
 }
 
 #[test]
+fn a_long_head_takes_its_own_length_and_is_not_kept() {
+    let mut bytes = Vec::new();
+    assert!(encode::request(&mut bytes, 1, &[], &vec![0; LONGEST_HEAD - 8], BodyMode::None));
+    let mut reader = Reader::new(Side::Server);
+    let (last, first) = bytes.split_last().unwrap();
+    for mut portion in first.chunks(1000) {
+        assert_eq!(reader.next(&mut portion), Ok(None));
+        assert!(reader.capacity() <= HEADER + LONGEST_HEAD);
+    }
+    assert!(reader.next(&mut &[*last][..]).unwrap().is_some());
+    assert_eq!(reader.next(&mut &[][..]), Ok(None));
+    assert!(reader.capacity() <= KEPT);
+}
+
+#[test]
 fn a_frame_from_the_wrong_side_is_refused() {
     assert_eq!(read(Side::Worker, &request_side(), &[]), Err(WireError::WrongSide(Kind::Request)));
     assert_eq!(read(Side::Server, &answer_side(), &[]), Err(WireError::WrongSide(Kind::WantBody)));
@@ -143,6 +158,25 @@ fn another_build_is_told_so() {
     assert!(error.to_string().contains("version 99"), "{error}");
     bytes[HEADER] = b'X';
     assert_eq!(read(Side::Worker, &bytes, &[]), Err(WireError::NotNeat));
+}
+
+#[test]
+fn what_has_to_be_zero_is() {
+    let mut bytes = Vec::new();
+    encode::hello(&mut bytes);
+    encode::closing(&mut bytes);
+    // The reserved byte of a header, the number of an exchange that there is none of, and a hello's own zeroes.
+    let closing = bytes.len() - HEADER;
+    for (at, kind) in [5, 6, HEADER + 6, HEADER + 7]
+        .map(|at| (at, Kind::Hello))
+        .into_iter()
+        .chain([5, 7].map(|at| (closing + at, Kind::Closing)))
+    {
+        let mut broken = bytes.clone();
+        broken[at] = 1;
+        assert_eq!(read(Side::Worker, &broken, &[]), Err(WireError::Malformed(kind)), "byte {at}");
+    }
+    assert!(read(Side::Worker, &bytes, &[]).is_ok());
 }
 
 #[test]

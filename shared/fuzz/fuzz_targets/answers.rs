@@ -1,0 +1,11 @@
+//! What a worker sends, as a server reads it.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use shared::wire::decode::Side;
+
+#[path = "../check.rs"]
+mod check;
+
+fuzz_target!(|input: &[u8]| check::check(Side::Worker, input));
