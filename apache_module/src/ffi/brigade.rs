@@ -91,11 +91,11 @@ impl<'r> Brigade<'r> {
         length: u64,
         sending: FileSending,
     ) -> std::io::Result<()> {
-        let too_large = |_| std::io::Error::from(std::io::ErrorKind::InvalidInput);
-        let (offset, length) = (
-            apr_off_t::try_from(offset).map_err(too_large)?,
-            apr_off_t::try_from(length).map_err(too_large)?,
-        );
+        let too_large = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
+        let (Ok(offset), Ok(length)) = (apr_off_t::try_from(offset), apr_off_t::try_from(length)) else {
+            return Err(too_large());
+        };
+        offset.checked_add(length).ok_or_else(too_large)?;
         let own = self.duplicate(file, sending.sendfile)?;
         // SAFETY: brigade, file and pool live; the last bucket is one of the file's, which all share what `enable_mmap` changes.
         unsafe {
