@@ -56,6 +56,34 @@ def test_first_start_that_fails_is_503_and_tried_again(start):
     site.log.allow_failures()
 
 
+def test_group_that_nothing_is_left_of_is_503_and_tried_again(start):
+    """The script is broken, the zygote is killed, then the process: 503 at once, and the next try mends it."""
+    site = start(recipe(SCRIPT.format("one")))
+    assert site.ask("/").body == b"one"
+    site.write_script("own.wsgi", "import no_such_module_here\n")
+    site.log.traceback("the old goes on serving")
+    os.kill(site.neatd("zygote app")[0], signal.SIGKILL)
+    site.log.wait_for("its zygote .* was ended by SIGKILL")
+    assert site.ask("/").body == b"one"
+    worker = until(lambda: processes.titled("(wsgi:app)", site.neatd("supervisor")[0]), "the process of the old generation")[0]
+    os.kill(worker, signal.SIGKILL)
+    answer = until(lambda: (answer := site.ask("/")).status == 503 and answer, "503")
+    assert int(answer.head.get("Retry-After")) >= 1
+    site.write_script("own.wsgi", SCRIPT.format("mended"))
+    until(lambda: site.ask("/").body == b"mended", lambda: f"the mended code\n{site.log.text()[-2000:]}")
+    site.log.allow_failures()
+    site.log.traceback("no_such_module_here")
+
+
+def test_processes_that_die_young_are_replaced(start):
+    """Killed again and again: who asks waits for the next one, and is served."""
+    site = start(recipe(SCRIPT.format("one"), processes="2"))
+    for _ in range(6):
+        for worker in site.daemon_workers():
+            os.kill(worker, signal.SIGKILL)
+        until(lambda: site.ask("/").status == 200, lambda: site.log.text()[-2000:], 10)
+
+
 def test_reloads_of_the_server_lose_nothing(start):
     """nginx -s reload, apachectl graceful: the old generation finishes what it has."""
     site = start(recipe(SCRIPT.format("one"), processes="2"))

@@ -47,6 +47,11 @@ def of_site(prefix: str) -> dict[str, list[int]]:
     return found
 
 
+def titled(title: str, ancestor: int) -> list[int]:
+    """The children of a process whose command line begins so."""
+    return [pid for pid in children(ancestor) if command_line(pid)[0] == title]
+
+
 def resident(pid: int) -> int:
     """Resident memory in bytes, without what it shares with files."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -50,6 +50,9 @@ pub struct Worker {
     pub oom_kills: Option<u64>,
 }
 
+/// A process that is to follow before that is waited for.
+const SOON: Duration = Duration::from_secs(2);
+
 /// How far a generation has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -318,6 +321,13 @@ impl Generation {
     /// How many workers serve, or are about to.
     pub fn staying(&self) -> usize {
         self.workers.iter().filter(|worker| !matches!(worker.doing, Doing::Leaving(_))).count()
+    }
+
+    /// Whether no process serves it, and none will before long.
+    pub fn is_deserted(&self) -> bool {
+        let soon = Instant::now() + SOON;
+        self.workers.is_empty()
+            && (self.zygote.is_none() || self.early_deaths.0.is_some_and(|due| due > soon))
     }
 
     /// Gives its socket the group's name.

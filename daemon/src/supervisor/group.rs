@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -24,11 +24,15 @@ use super::sockets;
 use crate::board::now;
 use crate::log::Log;
 use crate::message::{Command, Heard, Report, hear};
+use crate::peers::Peers;
 
 /// The longest pause between two tries to start a group.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A worker that did not live so long died early.
 const EARLY: Duration = Duration::from_secs(2);
+
+/// So many processes of a generation may die before all of them serve.
+const MOST_EARLY: u32 = 10;
 
 /// What tells one version of a script from the next.
 type Stamp = (i64, i64, u64, u64);
@@ -91,24 +95,38 @@ impl Group {
         self.current.iter_mut().chain(self.next.iter_mut()).chain(self.old.iter_mut())
     }
 
-    /// The socket that nobody listens at, while a first start has failed.
-    pub const fn unserved(&self) -> Option<&OwnedFd> {
-        match (&self.waiting, &self.next) {
-            (Some(place), None) => Some(&place.listener),
+    /// The socket that no process serves, and why: a first start has failed, or every process has died and none can follow soon.
+    fn deserted(&self) -> Option<(&OwnedFd, Peers, &str)> {
+        match (&self.waiting, &self.next, &self.current) {
+            (Some(place), None, _) => Some((&place.listener, place.peers, &self.failure)),
+            (_, _, Some(current)) if current.is_deserted() => {
+                Some((&current.listener, current.peers, "its processes have died, see above"))
+            }
             _ => None,
         }
     }
 
+    /// What may bring somebody who asks a group without a process.
+    pub fn unserved(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let listener = self.deserted().map(|(listener, ..)| listener.as_fd());
+        listener.into_iter().chain(self.responder.descriptors())
+    }
+
     /// Answers who asked a group without a process.
     pub fn respond(&mut self) {
-        let Some(place) = &self.waiting else { return };
-        let pause =
-            self.retry.map_or(1, |(due, _)| due.saturating_duration_since(Instant::now()).as_secs() + 1);
-        let why = format!(
-            "the process group {} has no process that could serve it: {}",
-            self.spec.conf.name, self.failure
-        );
-        self.responder.answer(place, u16::try_from(pause).unwrap_or(30), &why);
+        let mut responder = std::mem::take(&mut self.responder);
+        if let Some((listener, peers, failure)) = self.deserted() {
+            responder.accept(listener, peers);
+            let due =
+                self.retry.map(|(due, _)| due).or(self.current.as_ref().and_then(|one| one.early_deaths.0));
+            let pause = due.map_or(1, |due| due.saturating_duration_since(Instant::now()).as_secs() + 1);
+            let name = &self.spec.conf.name;
+            let why = format!("the process group {name} has no process that could serve it: {failure}");
+            responder.answer(u16::try_from(pause).unwrap_or(30), &why);
+        } else {
+            responder.answer(1, "the process group is only just served again");
+        }
+        self.responder = responder;
     }
 
     /// Starts a new generation, which takes over when it is ready.
@@ -136,31 +154,29 @@ impl Group {
             }
         }
         match Generation::start(around.conf, &self.spec, place, around.lifeline, self.count) {
-            Ok(generation) => {
-                self.responder = Responder::default();
-                self.next = Some(generation);
-            }
+            Ok(generation) => self.next = Some(generation),
             Err((place, why)) => self.has_failed(around, Some(place), &why),
         }
     }
 
-    /// A start failed. What served goes on serving; a first start is tried again.
+    /// A start failed. What served goes on serving; a first start is tried again, and so is one that nothing else can follow.
     fn has_failed(&mut self, around: &mut Surroundings<'_>, place: Option<Place>, why: &str) {
         let name = self.name().to_owned();
-        if self.current.is_some() {
+        let tries = self.retry.map_or(0, |(_, tries)| tries);
+        let pause = Duration::from_secs(1 << tries.min(5)).min(LONGEST_PAUSE);
+        if let Some(current) = &self.current {
             if let Some(place) = place {
                 sockets::remove(&place.own_path, &socket_path(&around.conf.prefix, &name));
             }
-            around.log.say(
-                Level::Error,
-                &format!(
-                    "process group {name}: the new code cannot be loaded, the old goes on serving: {why}"
-                ),
+            if current.zygote.is_none() {
+                self.retry = Some((Instant::now() + pause, tries + 1));
+            }
+            let text = format!(
+                "process group {name}: the new code cannot be loaded, the old goes on serving: {why}"
             );
+            around.log.say(Level::Error, &text);
             return;
         }
-        let tries = self.retry.map_or(0, |(_, tries)| tries);
-        let pause = Duration::from_secs(1 << tries.min(5)).min(LONGEST_PAUSE);
         self.retry = Some((Instant::now() + pause, tries + 1));
         why.clone_into(&mut self.failure);
         self.waiting = place;
@@ -363,6 +379,8 @@ impl Group {
         let Some(index) = generation.workers.iter().position(|worker| worker.slot == slot) else { return };
         let worker = generation.workers.swap_remove(index);
         let requests = generation.requests_of(slot);
+        // What it said is waiting or idle counts no longer.
+        generation.board.clear(slot);
         let expected = matches!(worker.doing, Doing::Leaving(_)) && worker.sentence.is_none();
         let pid = worker.pid.map_or(0, Pid::as_raw);
         let is_clean = matches!(status, Some(WaitStatus::Exited(_, 0)));
@@ -386,20 +404,26 @@ impl Group {
             return;
         }
         if is_next {
-            if worker.doing != Doing::Serving {
-                self.give_up_next(around, "a process of it ended before it served");
+            // A request may have ended it: servers reach a first generation before all of it serves.
+            generation.early_deaths.1 += 1;
+            let is_hopeless = worker.doing != Doing::Serving || generation.early_deaths.1 > MOST_EARLY;
+            if is_hopeless || !generation.fork() {
+                self.give_up_next(around, "a process of it ended before all of them served");
             }
             return;
         }
         if worker.born.elapsed() < EARLY {
             let tries = generation.early_deaths.1;
-            let pause = Duration::from_millis(100 << tries.min(8)).min(LONGEST_PAUSE);
+            // One that came to serve is worth a fork soon; one that did not come so far mostly never will.
+            let longest = if worker.doing == Doing::Serving { EARLY } else { LONGEST_PAUSE };
+            let pause = Duration::from_millis(50 << tries.min(10)).min(longest);
             generation.early_deaths = (Some(Instant::now() + pause), tries + 1);
         } else {
             generation.early_deaths = (None, 0);
-            if generation.staying() < wanted {
-                generation.fork();
-            }
+        }
+        if generation.early_deaths.1 <= 1 && generation.staying() < wanted {
+            generation.early_deaths.0 = None;
+            generation.fork();
         }
     }
 

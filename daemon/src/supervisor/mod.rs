@@ -149,13 +149,6 @@ impl Supervisor {
     }
 
     fn wait(&mut self) {
-        let unserved: Vec<usize> = self
-            .groups
-            .values()
-            .enumerate()
-            .filter(|(_, group)| group.unserved().is_some())
-            .map(|(index, _)| index)
-            .collect();
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if !self.stopping {
             polled.push(PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN));
@@ -163,20 +156,12 @@ impl Supervisor {
         for group in self.groups.values() {
             let generations = group.current.iter().chain(group.next.iter()).chain(group.old.iter());
             polled.extend(generations.map(|one| PollFd::new(one.reports.as_fd(), PollFlags::POLLIN)));
-            if let Some(listener) = group.unserved() {
-                polled.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
-                let asked = group.responder.descriptors();
-                polled.extend(asked.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)));
-            }
+            polled.extend(group.unserved().map(|one| PollFd::new(one, PollFlags::POLLIN)));
         }
         let tick = if self.stopping { Duration::from_millis(20) } else { TICK };
         let _ = poll(&mut polled, PollTimeout::try_from(tick).unwrap_or(PollTimeout::MAX));
         drop(polled);
-        for (index, group) in self.groups.values_mut().enumerate() {
-            if unserved.contains(&index) {
-                group.respond();
-            }
-        }
+        self.groups.values_mut().for_each(Group::respond);
     }
 
     fn look_at_lifeline(&mut self) {

@@ -6,8 +6,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use shared::wire::decode::Side;
 use shared::wire::{Frame, Reader, encode};
 
-use super::generation::Place;
-use crate::peers::Caller;
+use crate::peers::{Caller, Peers};
 
 /// Connections that are answered at a time.
 const MOST: usize = 256;
@@ -30,10 +29,10 @@ impl Responder {
         self.asked.iter().map(|asked| asked.socket.as_fd())
     }
 
-    /// Answers whoever has asked.
-    pub fn answer(&mut self, place: &Place, retry_after: u16, why: &str) {
+    /// Takes the connections that wait at a group's socket.
+    pub fn accept(&mut self, listener: &OwnedFd, peers: Peers) {
         while self.asked.len() < MOST {
-            match place.peers.accept(&place.listener) {
+            match peers.accept(listener) {
                 Some(Caller::Peer(socket)) => {
                     self.asked.push(Asked { socket, reader: Reader::new(Side::Server), answered: false });
                 }
@@ -41,6 +40,10 @@ impl Responder {
                 None => break,
             }
         }
+    }
+
+    /// Answers whoever has asked.
+    pub fn answer(&mut self, retry_after: u16, why: &str) {
         self.asked.retain_mut(|asked| asked.go_on(retry_after, why));
     }
 }
