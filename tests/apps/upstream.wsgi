@@ -1,4 +1,4 @@
-"""What nginx's upstream machinery is about: answers that are asked for again, and kept."""
+"""What nginx's upstream machinery is about: answers that are asked for again, kept, stored, slowed down."""
 
 import hashlib
 import os
@@ -60,3 +60,9 @@ def kept(environ, start_response):
     body = b"answer %d\n" % number
     start_response("200 OK", [*headers, ("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+@cases.plain
+def big(environ, start_response):
+    """More than the buffers hold."""
+    return text(start_response, *[b"0123456789abcdef" * 1024] * int(environ["QUERY_STRING"] or 16))

@@ -1,4 +1,4 @@
-"""What users of nginx's upstreams know: asking again, the cache."""
+"""What users of nginx's upstreams know: asking again, the cache, the store, the rate."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 import pytest
 
 from harness.recipe import NGINX_DAEMON, Mount, Recipe
+from harness.site import check_configuration
 from harness.wait import until
 
 ONLY = (NGINX_DAEMON,)
@@ -43,6 +44,9 @@ CACHE = "wsgi_cache one; wsgi_cache_valid 200 1s; wsgi_cache_key $uri; add_heade
 RECIPE = Recipe(
     mounts={
         "/": "upstream.wsgi",
+        "/slow": Mount("upstream.wsgi", nginx="wsgi_limit_rate 200k;"),
+        "/stored": Mount("upstream.wsgi", nginx="root @DIR@/tmp/root; wsgi_store on; wsgi_store_access user:rw group:rw all:r;"),
+        "/named": Mount("upstream.wsgi", nginx="wsgi_store @DIR@/tmp/named$uri.txt;"),
         **{f"/again/{name}": Mount("upstream.wsgi", nginx=words) for name, words in AGAIN.items()},
         **{f"/cached/{name}": Mount("upstream.wsgi", nginx=CACHE + words) for name, words in CACHED.items()},
     },
@@ -283,3 +287,47 @@ def test_cache_max_range_offset(site, ask):
     assert (answer.status, noted) == (206, ["GET bytes=4-5 - -"])
     answer, noted = ask("/cached/part/kept?60", "Range: bytes=0-1")
     assert (answer.status, noted) == (200, ["GET - - -"])
+
+
+# The store and the rate
+
+
+def test_store(site, ask):
+    """wsgi_store on: the answer becomes a file below the root, with the rights of wsgi_store_access."""
+    answer, _ = ask("/stored/kept")
+    file = site.directory / "tmp/root/stored/kept"
+    until(file.exists, "the file")
+    assert file.read_bytes() == answer.body
+    assert file.stat().st_mode & 0o777 == 0o664
+
+
+def test_store_with_variables(site, ask):
+    """wsgi_store path: variables are allowed. What is no whole answer is not stored."""
+    file = site.directory / "tmp/named/named/big.txt"
+    body = site.ask("/named/big?4").body
+    until(file.exists, "the file")
+    assert file.read_bytes() == body
+    for target, method in (("/named/big/head", "HEAD"), ("/named/absent", "GET")):
+        ask(target, method=method)
+        assert not (site.directory / f"tmp/named{target}.txt").exists()
+
+
+def test_store_and_cache_exclude_each_other(server, certificate):
+    """As for uwsgi_store."""
+    words = "wsgi_cache one; wsgi_store on;"
+    recipe = Recipe(
+        mounts={"/": Mount("upstream.wsgi", nginx=words)}, main={"nginx": "wsgi_cache_path @DIR@/tmp/cache keys_zone=one:1m;"}
+    )
+    code, said = check_configuration(server, recipe, certificate)
+    assert code != 0
+    assert 'is incompatible with "wsgi_cache"' in said
+
+
+def test_limit_rate(site):
+    """wsgi_limit_rate: so many bytes a second are read of an answer."""
+    begun = time.monotonic()
+    assert len(site.ask("/slow/big?32").body) == 32 * 16384
+    assert time.monotonic() - begun > 1.5
+    begun = time.monotonic()
+    site.ask("/big?32")
+    assert time.monotonic() - begun < 1.5

@@ -167,6 +167,8 @@ impl Asking {
         }
         let bodiless = self.head_only || !head.has_body();
         if bodiless {
+            // What a HEAD request gets must not be taken for the file.
+            upstream.set_store(0);
             if let Err(error) = self.read_to_end(upstream) {
                 self.complain(error);
                 return INVALID_HEADER;

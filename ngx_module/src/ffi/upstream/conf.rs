@@ -13,7 +13,7 @@ use nginx_sys::{
 use shared::ffi::guard::guard;
 
 use super::super::conf::Conf;
-use super::{cache, peer, retry};
+use super::{cache, peer, rate, retry, store};
 use crate::conf::{LocConf, MainConf};
 
 /// nginx's own configuration of an upstream, for one location.
@@ -61,6 +61,8 @@ impl Default for UpstreamConf {
         conf.cache_background_update = UNSET;
         retry::unset(&mut conf);
         cache::unset(&mut conf);
+        store::unset(&mut conf);
+        rate::unset(&mut conf);
         Self(conf)
     }
 }
@@ -135,6 +137,10 @@ impl UpstreamConf {
         }
         retry::inherit(inner, outer);
         retry::decide(inner);
+        store::inherit(inner, outer);
+        store::decide(inner);
+        rate::inherit(inner, outer);
+        rate::decide(inner);
         inner.pass_request_headers = 1;
         inner.pass_request_body = 1;
         inner.intercept_errors = isize::from(intercept);

@@ -9,9 +9,11 @@ mod ask;
 mod cache;
 mod conf;
 mod peer;
+mod rate;
 mod receive;
 mod retry;
 mod slots;
+mod store;
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
@@ -32,7 +34,8 @@ use super::{Code, DONE, ERROR, SPECIAL_RESPONSE};
 pub use conf::{Timeouts, UpstreamConf};
 
 /// nginx's tables of the directives of an upstream.
-pub const COMMANDS: [&[ngx_command_t]; 3] = [&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS];
+pub const COMMANDS: [&[ngx_command_t]; 5] =
+    [&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS];
 
 /// A connection to a worker, besides nginx's own.
 pub(super) struct Link {

@@ -178,6 +178,8 @@ fn keep(group: &str, idle: Idle) {
     unsafe {
         let (read, write) = ((*c).read, (*c).write);
         if (*read).timer_set() != 0 {
+            // The timer may be that of wsgi_limit_rate, which holds back what comes until it fires.
+            (*read).set_delayed(0);
             nginx_sys::ngx_del_timer(read);
         }
         if (*write).timer_set() != 0 {
