@@ -14,6 +14,7 @@ mod receive;
 mod retry;
 mod slots;
 mod store;
+mod told;
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
@@ -33,7 +34,7 @@ use super::request::Request;
 use super::{Code, DONE, ERROR, SPECIAL_RESPONSE};
 pub use conf::{Timeouts, UpstreamConf};
 
-/// nginx's tables of the directives of an upstream.
+/// nginx's tables of the directives of an upstream, which stand in `shared::vocabulary::upstream` too.
 pub const COMMANDS: [&[ngx_command_t]; 5] =
     [&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS];
 
