@@ -23,12 +23,17 @@ const fn count() -> usize {
         count += DIRECTIVES[index].nginx.is_some() as usize;
         index += 1;
     }
+    index = 0;
+    while index < COMMANDS.len() {
+        count += COMMANDS[index].len();
+        index += 1;
+    }
     count
 }
 
 /// nginx's table, with the empty one that ends it.
-pub const TABLE: [ngx_command_t; count() + COMMANDS.len() + 1] = {
-    let mut table = [const { ngx_command_t::empty() }; count() + COMMANDS.len() + 1];
+pub const TABLE: [ngx_command_t; count() + 1] = {
+    let mut table = [const { ngx_command_t::empty() }; count() + 1];
     let (mut filled, mut index) = (0, 0);
     while index < DIRECTIVES.len() {
         let directive = &DIRECTIVES[index];
@@ -52,8 +57,11 @@ pub const TABLE: [ngx_command_t; count() + COMMANDS.len() + 1] = {
     }
     index = 0;
     while index < COMMANDS.len() {
-        table[filled] = COMMANDS[index];
-        filled += 1;
+        let mut row = 0;
+        while row < COMMANDS[index].len() {
+            table[filled] = COMMANDS[index][row];
+            (filled, row) = (filled + 1, row + 1);
+        }
         index += 1;
     }
     table

@@ -82,7 +82,7 @@ fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     };
     let mount = mount_of(request, conf, "")?;
     let (body, length) = body_of(request, streamed)?;
-    let head = request::pack(&request, conf, length).ok_or(INTERNAL_SERVER_ERROR)?;
+    let head = request::pack(&request, conf, length, None).ok_or(INTERNAL_SERVER_ERROR)?;
     let progress = if streamed { Progress::Untouched } else { Progress::Done };
     let link = serving::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
     let exchange = NginxExchange::new(worker, Arc::clone(&link), mount, head, body);

@@ -20,22 +20,47 @@ pub enum BodyLength {
     AsAnnounced,
 }
 
+/// What is asked where the answer is to be cached: it will be everybody's, so that nothing of one client's own may shape it.
+pub struct ForCache {
+    /// A HEAD request asks for the whole answer.
+    pub as_get: bool,
+    /// The time of a cached answer that has expired; empty where the group need not be asked whether that still holds.
+    pub last_modified: Vec<u8>,
+    /// Its tag, as above.
+    pub etag: Vec<u8>,
+}
+
 /// Packs the head.
-pub fn pack(request: &Request, conf: &LocConf, body: BodyLength) -> Option<RequestHead> {
+pub fn pack(
+    request: &Request,
+    conf: &LocConf,
+    body: BodyLength,
+    for_cache: Option<&ForCache>,
+) -> Option<RequestHead> {
     let mut head = HeadBuilder::new();
     head.pass_authorization(conf.settings.pass_authorization());
     for (name, value) in request.headers() {
-        if body == BodyLength::NoBody && is_about_body(name) {
+        if body == BodyLength::NoBody && is_about_body(name) || for_cache.is_some() && is_condition(name) {
             continue;
         }
         head.header(name, value);
+    }
+    if let Some(asked) = for_cache {
+        for (name, value) in
+            [(&b"If-Modified-Since"[..], &asked.last_modified), (b"If-None-Match", &asked.etag)]
+        {
+            if !value.is_empty() {
+                head.header(name, value);
+            }
+        }
     }
     if let BodyLength::Known(length) = body {
         if length > 0 || request.has_chunked_body() {
             head.set(Key::ContentLength, length.to_string().as_bytes());
         }
     }
-    head.set(Key::RequestMethod, request.method());
+    let as_get = for_cache.is_some_and(|asked| asked.as_get);
+    head.set(Key::RequestMethod, if as_get { b"GET" } else { request.method() });
     let (script_name, path_info) = target::split(request.uri(), &conf.mount_point);
     head.set(Key::ScriptName, script_name);
     head.set(Key::PathInfo, path_info);
@@ -91,6 +116,13 @@ fn is_about_body(name: &[u8]) -> bool {
     [&b"content-length"[..], b"transfer-encoding", b"expect"]
         .iter()
         .any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Headers that ask for a part of the answer, or for none where the client has one (`ngx_http_uwsgi_cache_headers`).
+fn is_condition(name: &[u8]) -> bool {
+    let known: [&[u8]; 6] =
+        [b"if-modified-since", b"if-unmodified-since", b"if-none-match", b"if-match", b"range", b"if-range"];
+    known.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// The address without its port; empty, as in mod_wsgi, where every address of the machine is listened on.

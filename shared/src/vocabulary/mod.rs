@@ -7,6 +7,7 @@ pub mod directives;
 pub mod group;
 pub mod option_value;
 pub mod reference;
+pub mod upstream;
 pub mod value;
 
 use std::ffi::CStr;

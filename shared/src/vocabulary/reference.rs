@@ -11,7 +11,8 @@ use super::{DIRECTIVES, Places, Spelling};
 pub fn page() -> String {
     let mut page = String::from(
         "# Directives\n\nThis page is printed from `shared/src/vocabulary/directives.rs` and `group.rs`; a test holds them together. The \
-         options of a process group stand at the end.\n",
+         options of a process group stand at the end. nginx's own directives of an upstream (buffers, timeouts, cache, store) are in \
+         [NGINX-UPSTREAM.md](NGINX-UPSTREAM.md).\n",
     );
     for directive in DIRECTIVES {
         let spellings = [("httpd", directive.apache), ("nginx", directive.nginx)];

@@ -4,10 +4,9 @@ use std::os::fd::IntoRawFd;
 
 use nginx_sys::{
     NGX_HTTP_UPSTREAM_INVALID_HEADER, ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t,
-    ngx_event_pipe_add_free_buf, ngx_event_pipe_t, ngx_file_t, ngx_hash_find, ngx_http_upstream_conf_t,
-    ngx_http_upstream_header_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_t,
-    ngx_list_push, ngx_palloc, ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_cleanup_file,
-    ngx_pool_cleanup_file_t, ngx_str_t, ngx_table_elt_t, off_t,
+    ngx_event_pipe_add_free_buf, ngx_event_pipe_t, ngx_file_t, ngx_hash_find, ngx_http_upstream_header_t,
+    ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_t, ngx_list_push, ngx_pcalloc,
+    ngx_pool_cleanup_add, ngx_pool_cleanup_file, ngx_pool_cleanup_file_t, ngx_str_t, ngx_table_elt_t, off_t,
 };
 use shared::log::Level;
 use shared::wire::decode::{Side, header};
@@ -16,12 +15,10 @@ use shared::wsgi::response::OwnedResponseHead;
 
 use super::super::response_headers::Slot;
 use super::super::{AGAIN, Code, ERROR, OK};
-use super::{Asking, tag};
+use super::{Asking, retry, tag};
 use crate::log;
 
 const INVALID_HEADER: Code = NGX_HTTP_UPSTREAM_INVALID_HEADER as Code;
-/// Every reason to ask another worker, whatever the method.
-const ANYTHING: usize = usize::MAX >> 1;
 
 /// What a frame before the body asks for.
 enum Step {
@@ -168,8 +165,10 @@ impl Asking {
         if code != OK {
             return code;
         }
-        let bodiless = self.request.is_head() || !head.has_body();
+        let bodiless = self.head_only || !head.has_body();
         if bodiless {
+            // What a HEAD request gets must not be taken for the file.
+            upstream.set_store(0);
             if let Err(error) = self.read_to_end(upstream) {
                 self.complain(error);
                 return INVALID_HEADER;
@@ -269,30 +268,19 @@ impl Asking {
         }
     }
 
-    /// Has nginx ask another worker whatever the configuration says: this one has not begun, or nothing may be asked at all.
-    fn ask_anybody(&self, upstream: &mut ngx_http_upstream_t) {
-        // SAFETY: the pool lives; the copy is as good as the original, which other requests use.
-        unsafe {
-            let copy: *mut ngx_http_upstream_conf_t =
-                ngx_palloc((*self.request.raw()).pool, size_of::<ngx_http_upstream_conf_t>()).cast();
-            if !copy.is_null() {
-                copy.copy_from_nonoverlapping(upstream.conf, 1);
-                (*copy).next_upstream = ANYTHING;
-                upstream.conf = copy;
-            }
-        }
-    }
-
     /// Answers a status with nginx's own page. nginx has no call for that in here: it is told that another worker is to be asked,
     /// and then that there is none, which ends in the status.
     fn fail(&mut self, upstream: &mut ngx_http_upstream_t, status: u16, retry_after: u16) -> Code {
+        if self.is_asked_again(upstream, status) {
+            upstream.headers_in.status_n = status.into();
+            return OK;
+        }
         self.is_final = true;
         if retry_after > 0 {
             self.request.add_header(Slot::None, b"Retry-After", retry_after.to_string().as_bytes());
         }
-        if !matches!(status, 502..=504 | 403 | 404) {
-            // nginx's answer to a header that cannot be processed is 500, which every other failure is.
-            return if status == 500 { ERROR } else { self.plain(upstream, status) };
+        if !retry::is_known(status) {
+            return self.plain(upstream, status);
         }
         self.ask_anybody(upstream);
         upstream.peer.tries = 2;
@@ -315,8 +303,9 @@ impl Asking {
         unsafe {
             let upstream = &mut *(*self.request.raw()).upstream;
             // Neither "none" nor "until the connection ends": only an end is an end.
-            upstream.length = if self.ended { 0 } else { 1 };
-            (*upstream.pipe).length = 1;
+            let length = if self.ended { 0 } else { 1 };
+            upstream.length = length;
+            (*upstream.pipe).length = length;
         }
         OK
     }

@@ -10,7 +10,7 @@ use shared::wire::frame::LONGEST_DATA;
 use shared::wire::{BodyMode, HEADER, Kind, encode};
 
 use super::super::{Code, ERROR, OK};
-use super::{Asking, receive, tag};
+use super::{Asking, cache, receive, tag};
 use crate::request::{self, BodyLength};
 
 /// A body that is not longer is copied behind the head, so that the request leaves in one call to the system.
@@ -90,7 +90,7 @@ impl Row {
                 *self.last = link
             }
             self.last = &raw mut (*link).next;
-            (*buffer).tag = tag();
+            // Without a tag it stays ours: nginx fills buffers of its own tag anew, and another try sends the same ones again.
             Some(&mut *buffer)
         }
     }
@@ -115,6 +115,7 @@ impl Row {
 
 impl Asking {
     pub(super) fn create_request(&mut self, upstream: &mut ngx_http_upstream_t) -> Code {
+        self.note_untouched(upstream);
         self.try_create(upstream).map_or(ERROR, |()| OK)
     }
 
@@ -138,7 +139,9 @@ impl Asking {
             (false, BodyLength::Known(length)) if length > 0 => BodyMode::Pushed,
             _ => BodyMode::None,
         };
-        let head = request::pack(&request, conf, known)?;
+        let for_cache = cache::asks_for(&request, upstream);
+        self.head_only &= !for_cache.as_ref().is_some_and(|asked| asked.as_get);
+        let head = request::pack(&request, conf, known, for_cache.as_ref())?;
         let mut bytes = Vec::with_capacity(1024);
         encode::hello(&mut bytes);
         let mut frames = vec![bytes.len()];

@@ -13,7 +13,7 @@ use nginx_sys::{
 use shared::ffi::guard::guard;
 
 use super::super::conf::Conf;
-use super::{inherit, peer};
+use super::{cache, inherit, peer, rate, retry, store};
 use crate::conf::{LocConf, MainConf};
 
 /// nginx's own configuration of an upstream, for one location.
@@ -59,6 +59,10 @@ impl Default for UpstreamConf {
         conf.cache_lock_age = UNSET_SIZE;
         conf.cache_revalidate = UNSET;
         conf.cache_background_update = UNSET;
+        retry::unset(&mut conf);
+        cache::unset(&mut conf);
+        store::unset(&mut conf);
+        rate::unset(&mut conf);
         Self(conf)
     }
 }
@@ -69,8 +73,7 @@ fn merge<T: Copy + PartialEq>(inner: &mut T, outer: T, unset: T, default: T) {
     }
 }
 
-const CACHE_OFF: u32 = 1 << 1;
-const BITMASK_SET: ngx_uint_t = 1;
+pub(super) const BITMASK_SET: ngx_uint_t = 1;
 
 /// Timeouts of a process group, in milliseconds.
 pub struct Timeouts {
@@ -142,7 +145,9 @@ impl UpstreamConf {
         if inner.ignore_headers & BITMASK_SET == 0 && inner.ignore_headers == 0 {
             inner.ignore_headers = if outer.ignore_headers == 0 { BITMASK_SET } else { outer.ignore_headers };
         }
-        inner.next_upstream = BITMASK_SET;
+        retry::decide(inner);
+        store::decide(inner);
+        rate::decide(inner);
         inner.pass_request_headers = 1;
         inner.pass_request_body = 1;
         inner.intercept_errors = isize::from(intercept);
@@ -164,20 +169,7 @@ impl UpstreamConf {
             inner.cache_value = outer.cache_value;
         }
         merge(&mut inner.cache_min_uses, outer.cache_min_uses, UNSET_SIZE, 1);
-        if inner.cache_use_stale == 0 {
-            inner.cache_use_stale = if outer.cache_use_stale == 0 {
-                BITMASK_SET | CACHE_OFF as usize
-            } else {
-                outer.cache_use_stale
-            };
-        }
-        if inner.cache_use_stale & CACHE_OFF as usize != 0 {
-            inner.cache_use_stale = BITMASK_SET | CACHE_OFF as usize;
-        }
-        if inner.cache_methods == 0 {
-            inner.cache_methods = outer.cache_methods;
-        }
-        inner.cache_methods |= (nginx_sys::NGX_HTTP_GET | nginx_sys::NGX_HTTP_HEAD) as usize;
+        cache::decide(inner);
         let unset = |pointer: *mut nginx_sys::ngx_array_t, outer: *mut nginx_sys::ngx_array_t| {
             let found = if pointer as usize == UNSET_POINTER { outer } else { pointer };
             if found as usize == UNSET_POINTER { std::ptr::null_mut() } else { found }
@@ -238,13 +230,13 @@ fn nginx_sys_pagesize() -> usize {
     unsafe { nginx_sys::ngx_pagesize }
 }
 
-const fn text(text: &'static CStr) -> ngx_str_t {
+pub(super) const fn text(text: &'static CStr) -> ngx_str_t {
     ngx_str_t { len: text.to_bytes().len(), data: text.as_ptr().cast_mut().cast() }
 }
 
-type Slot = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+pub(super) type Slot = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
-const fn command(name: &'static CStr, takes: u32, slot: Slot, field: usize) -> ngx_command_t {
+pub(super) const fn command(name: &'static CStr, takes: u32, slot: Slot, field: usize) -> ngx_command_t {
     ngx_command_t {
         name: text(name),
         type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | takes) as ngx_uint_t,
@@ -257,11 +249,12 @@ const fn command(name: &'static CStr, takes: u32, slot: Slot, field: usize) -> n
 
 macro_rules! at {
     ($field:ident) => {
-        offset_of!(ngx_http_upstream_conf_t, $field)
+        std::mem::offset_of!(nginx_sys::ngx_http_upstream_conf_t, $field)
     };
 }
+pub(super) use at;
 
-const fn with_post(mut command: ngx_command_t, post: *mut c_void) -> ngx_command_t {
+pub(super) const fn with_post(mut command: ngx_command_t, post: *mut c_void) -> ngx_command_t {
     command.post = post;
     command
 }

@@ -3,10 +3,16 @@
 use nginx_sys::ngx_http_upstream_conf_t;
 
 use super::conf::{UNSET, UNSET_BITS, UNSET_POINTER, UNSET_SIZE};
+use super::{cache, rate, retry, store};
 
 /// Copies what was not written here from what was written around it. Nothing gets its default: that is for the location that asks an
 /// upstream ([`super::UpstreamConf::decide`]).
 pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
+    // First: it looks at whether a cache was written here.
+    store::inherit(inner, outer);
+    retry::inherit(inner, outer);
+    rate::inherit(inner, outer);
+    cache::inherit(inner, outer);
     macro_rules! take_over {
         ($unset:expr; $($field:ident)*) => {
             $(if inner.$field == $unset { inner.$field = outer.$field; })*
@@ -15,7 +21,7 @@ pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_ups
     take_over!(UNSET; buffering ignore_client_abort force_ranges cache_lock cache_revalidate cache_background_update);
     take_over!(UNSET_SIZE; connect_timeout send_timeout read_timeout buffer_size busy_buffers_size_conf max_temp_file_size_conf
         temp_file_write_size_conf cache_min_uses cache_lock_timeout cache_lock_age);
-    take_over!(0; ignore_headers cache_use_stale cache_methods);
+    take_over!(0; ignore_headers);
     macro_rules! take_over_pointer {
         ($($field:ident)*) => {
             $(if inner.$field as usize == UNSET_POINTER { inner.$field = outer.$field; })*

@@ -6,10 +6,16 @@
 
 mod answer;
 mod ask;
+mod cache;
 mod conf;
 mod inherit;
 mod peer;
+mod rate;
 mod receive;
+mod retry;
+mod slots;
+mod store;
+mod told;
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
@@ -17,8 +23,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nginx_sys::{
-    ngx_event_pipe_t, ngx_http_request_t, ngx_http_upstream_create, ngx_http_upstream_init,
-    ngx_http_upstream_t, ngx_int_t, ngx_pcalloc, ngx_pool_cleanup_add, ngx_str_t,
+    ngx_command_t, ngx_event_pipe_t, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_create,
+    ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_pcalloc, ngx_pool_cleanup_add, ngx_str_t,
 };
 use shared::ffi::guard::guard;
 use shared::http::head::RequestHead;
@@ -27,7 +33,11 @@ use shared::wire::session::Answers;
 
 use super::request::Request;
 use super::{Code, DONE, ERROR, SPECIAL_RESPONSE};
-pub use conf::{COMMANDS, Timeouts, UpstreamConf};
+pub use conf::{Timeouts, UpstreamConf};
+
+/// nginx's tables of the directives of an upstream, which stand in `shared::vocabulary::upstream` too.
+pub const COMMANDS: [&[ngx_command_t]; 5] =
+    [&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS];
 
 /// A connection to a worker, besides nginx's own.
 pub(super) struct Link {
@@ -53,6 +63,8 @@ pub(super) struct Asking {
     group: Arc<Upstream>,
     mount: Arc<RequestHead>,
     streamed: bool,
+    /// The worker is asked for a head only; a HEAD request whose answer is to be cached asks for all of it.
+    head_only: bool,
     peer: peer::Peer,
     link: Option<Box<Link>>,
     frames: ask::Frames,
@@ -62,6 +74,11 @@ pub(super) struct Asking {
     is_final: bool,
     /// It is certain that it was not begun.
     is_unbegun: bool,
+    /// It was tried before.
+    is_again: bool,
+    /// The configuration as it was decided.
+    conf: *mut ngx_http_upstream_conf_t,
+    untouched: retry::Untouched,
 }
 
 /// Sends a request to a group; nginx has it from here on.
@@ -86,12 +103,16 @@ pub fn begin(request: Request, group: &Arc<Upstream>, mount: Arc<RequestHead>, s
             group: Arc::clone(group),
             mount,
             streamed,
+            head_only: request.is_head(),
             peer,
             link: None,
             frames: ask::Frames::default(),
             ended: false,
             is_final: false,
             is_unbegun: false,
+            is_again: false,
+            conf: upstream_conf,
+            untouched: retry::Untouched::default(),
         }));
         (*cleanup).handler = Some(drop_asking);
         (*cleanup).data = asking.cast();
@@ -158,9 +179,8 @@ unsafe extern "C" fn create_request(r: *mut ngx_http_request_t) -> ngx_int_t {
 unsafe extern "C" fn reinit_request(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard("reinit_request", ERROR, || {
         // SAFETY: nginx's own, and alive.
-        if let Some((_, asking)) = unsafe { parts(r) } {
-            asking.ended = false;
-            asking.is_unbegun = false;
+        if let Some((upstream, asking)) = unsafe { parts(r) } {
+            asking.forget_answer(upstream);
         }
         super::OK
     })

@@ -70,7 +70,7 @@ pub(super) unsafe extern "C" fn init(
         upstream.peer.get = Some(get);
         upstream.peer.free = Some(free);
         upstream.peer.data = std::ptr::from_mut(asking).cast();
-        upstream.peer.tries = 1;
+        upstream.peer.tries = Asking::tries(upstream);
         OK
     })
 }
@@ -100,8 +100,9 @@ impl Asking {
         peer.socklen = size_of::<libc::sockaddr_un>() as socklen_t;
         peer.name = self.peer.name;
         peer.set_cached(0);
-        // A streamed body cannot be sent twice, so that its connection is to be one that surely takes it.
-        let kept = if self.streamed || self.is_unbegun { None } else { take(&self.group.name) };
+        // A streamed body cannot be sent twice, so that its connection is to be one that surely takes it; so is that of another try.
+        let is_again = self.begin_try();
+        let kept = if self.streamed || is_again { None } else { take(&self.group.name) };
         let (mut link, connection) = match kept {
             Some(idle) => (idle.link, Some(idle.connection)),
             None => {
@@ -114,8 +115,7 @@ impl Asking {
                 (Box::new(link), None)
             }
         };
-        let head_only = self.request.is_head();
-        let Some(number) = link.answers.begin(head_only) else { return ERROR };
+        let Some(number) = link.answers.begin(self.head_only) else { return ERROR };
         self.frames.renumber(number, std::mem::take(&mut link.is_new));
         self.link = Some(link);
         let Some(c) = connection else { return OK };
@@ -134,11 +134,7 @@ impl Asking {
     }
 
     fn let_go(&mut self, peer: &mut ngx_peer_connection_t) {
-        if self.is_final {
-            peer.tries = 0;
-        } else if !self.is_unbegun {
-            peer.tries = peer.tries.saturating_sub(1);
-        }
+        self.settle(peer);
         let Some(link) = self.link.take() else { return };
         let c = peer.connection;
         if !c.is_null() && self.may_be_kept(&link, c) {
@@ -182,6 +178,8 @@ fn keep(group: &str, idle: Idle) {
     unsafe {
         let (read, write) = ((*c).read, (*c).write);
         if (*read).timer_set() != 0 {
+            // The timer may be that of wsgi_limit_rate, which holds back what comes until it fires.
+            (*read).set_delayed(0);
             nginx_sys::ngx_del_timer(read);
         }
         if (*write).timer_set() != 0 {
