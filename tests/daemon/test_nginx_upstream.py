@@ -156,6 +156,21 @@ def test_next_upstream_tries(site, ask, place, times):
     assert (answer.status, noted) == (503, ["GET"] * times)
 
 
+def test_directives_of_http_hold_in_every_location(start):
+    """What is written in http is handed on, until a location says something else."""
+    mounts = {"/": "upstream.wsgi", "/other": Mount("upstream.wsgi", nginx="wsgi_next_upstream_tries 2; wsgi_store off;")}
+    everywhere = "wsgi_next_upstream http_503; wsgi_next_upstream_tries 3; wsgi_store @DIR@/tmp/http$uri.txt;"
+    site = start(Recipe(mounts=mounts, main={"nginx": everywhere}, group={"processes": "2"}))
+    ask = asker(site)
+    for place, times in [("", 3), ("/other", 2)]:
+        answer, noted = ask(f"{place}/answers?503")
+        assert (answer.status, noted) == (503, ["GET"] * times)
+        assert ask(f"{place}/answers?200")[0].status == 200
+    stored = site.directory / "tmp/http"
+    until((stored / "answers.txt").exists, "the stored answer")
+    assert not (stored / "other").exists()
+
+
 def test_next_upstream_timeout(site, ask):
     """wsgi_next_upstream_timeout: no more tries after that time."""
     answers = []
