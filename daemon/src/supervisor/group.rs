@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
+use shared::conf::group::GroupConf;
 use shared::daemon::conf::{DaemonConf, GroupSpec, socket_path};
 use shared::http::head::get;
 use shared::http::key::Key;
@@ -552,17 +553,27 @@ impl Group {
     fn look_at_workers(&mut self, around: &mut Surroundings<'_>) {
         let conf = self.spec.conf.clone();
         let wanted = usize::try_from(conf.process_count()).unwrap_or(1);
-        let Some(current) = &mut self.current else { return };
-        if current.early_deaths.0.is_some_and(|due| due <= Instant::now()) {
-            current.early_deaths.0 = None;
+        if let Some(current) = &mut self.current {
+            if current.early_deaths.0.is_some_and(|due| due <= Instant::now()) {
+                current.early_deaths.0 = None;
+            }
+            if current.early_deaths.0.is_none() && current.staying() < wanted {
+                current.fork();
+            }
         }
-        if current.early_deaths.0.is_none() && current.staying() < wanted {
-            current.fork();
+        // Whoever finishes its requests may take no more memory than before.
+        let generations: Vec<u64> =
+            self.current.iter().chain(&self.old).map(|generation| generation.number).collect();
+        for number in generations {
+            self.hold_to_limits(around, number, &conf);
         }
-        let number = current.number;
+    }
+
+    fn hold_to_limits(&mut self, around: &mut Surroundings<'_>, number: u64, conf: &GroupConf) {
+        let Some(generation) = self.generation(number) else { return };
         let (mut replaced, mut condemned) = (Vec::new(), Vec::new());
-        for worker in &current.workers {
-            let slot = current.board.slot(worker.slot);
+        for worker in &generation.workers {
+            let slot = generation.board.slot(worker.slot);
             let pulse = Duration::from_millis(now().saturating_sub(slot.pulse.load(Ordering::Relaxed)));
             match worker.doing {
                 Doing::Starting(since)
@@ -571,10 +582,12 @@ impl Group {
                     condemned.push((worker.slot, "it did not start in time (startup-timeout)".to_owned()));
                     continue;
                 }
-                Doing::Serving => {}
-                _ => continue,
+                Doing::Starting(_) => continue,
+                Doing::Serving | Doing::Leaving(_) => {}
             }
-            if conf.deadlock_timeout.is_some_and(|limit| pulse > limit) {
+            // While Python ends nobody takes the GIL, and that has an end of its own.
+            let serves = worker.doing == Doing::Serving;
+            if serves && conf.deadlock_timeout.is_some_and(|limit| pulse > limit) {
                 let why = format!(
                     "no thread of it could take the GIL for {} s (deadlock-timeout)",
                     pulse.as_secs()
@@ -595,7 +608,7 @@ impl Group {
             let idle = Duration::from_millis(now().saturating_sub(slot.active.load(Ordering::Relaxed)));
             let jitter = |full: Duration| full - full.mul_f64(f64::from(worker.jitter) / 1000.0);
             let served = slot.served.load(Ordering::Relaxed);
-            let busy = current
+            let busy = generation
                 .board
                 .threads(worker.slot)
                 .iter()
@@ -619,7 +632,7 @@ impl Group {
             replaced.extend(why.map(|why| (worker.slot, why)));
         }
         for (slot, why) in condemned {
-            current.condemn(slot, why);
+            generation.condemn(slot, why);
         }
         for (slot, why) in replaced {
             self.replace(around, number, slot, &why);
