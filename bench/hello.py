@@ -43,6 +43,9 @@ MaxSpareThreads 16
 MaxKeepAliveRequests 0
 {group}
 WSGIScriptAlias / {run}/hello.wsgi
+<Directory />
+    AllowOverride None
+</Directory>
 <Directory {run}>
     Require all granted
 </Directory>
