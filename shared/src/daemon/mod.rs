@@ -13,3 +13,5 @@ pub mod identity;
 pub mod launch;
 pub(crate) mod reach;
 pub mod system;
+#[cfg(test)]
+mod tree;

@@ -106,34 +106,8 @@ fn enter(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::PathBuf;
-
-    /// A directory of the test's own, removed when it is dropped.
-    struct Tree(PathBuf);
-
-    impl Tree {
-        fn new(name: &str) -> Self {
-            let root = std::env::temp_dir().join(format!("neat-system-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&root);
-            fs::create_dir_all(&root).unwrap();
-            Self(root)
-        }
-
-        fn directory(&self, name: &str, mode: u32) -> PathBuf {
-            let path = self.0.join(name);
-            fs::create_dir_all(&path).unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::daemon::tree::Tree;
+    use std::os::unix::fs::symlink;
 
     /// What is said about the directories of a group whose user owns nothing here.
     fn said(options: &str) -> Result<(), String> {

@@ -176,34 +176,8 @@ fn check_python(conf: &GroupConf) -> Result<(), SystemError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{self, Permissions};
+    use crate::daemon::tree::Tree;
     use std::os::unix::fs::symlink;
-
-    /// A directory of the test's own, removed when it is dropped.
-    struct Tree(PathBuf);
-
-    impl Tree {
-        fn new(name: &str) -> Self {
-            let root = std::env::temp_dir().join(format!("neat-system-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&root);
-            fs::create_dir_all(&root).unwrap();
-            Self(root)
-        }
-
-        fn file(&self, name: &str, mode: u32) -> PathBuf {
-            let path = self.0.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     fn group(options: &str) -> GroupConf {
         let words: Vec<String> = format!("shop {options}").split_whitespace().map(str::to_owned).collect();
