@@ -46,6 +46,11 @@ pub enum Report {
         /// Why.
         why: String,
     },
+    /// The application has started threads while it was imported, so that no worker can be forked from the zygote.
+    Threaded {
+        /// The place that the worker was meant for.
+        slot: usize,
+    },
     /// A worker was forked.
     Forked {
         /// Its place.

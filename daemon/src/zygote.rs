@@ -21,7 +21,7 @@ use shared::daemon::identity::{self, Identity, IdentityError};
 use shared::daemon::launch;
 use shared::http::head::get;
 use shared::http::key::Key;
-use shared::loader::load::{self, Engine, Start};
+use shared::loader::load::{self, Engine, ForkError, Start};
 use shared::loader::locate::locate;
 use shared::log::Level;
 
@@ -301,7 +301,7 @@ impl Zygote {
             None => match unsafe { fork() } {
                 Ok(ForkResult::Child) => Ok(None),
                 Ok(ForkResult::Parent { child }) => Ok(u32::try_from(child.as_raw()).ok()),
-                Err(error) => Err(error.into()),
+                Err(error) => Err(std::io::Error::from(error).into()),
             },
         };
         match forked {
@@ -311,7 +311,8 @@ impl Zygote {
                 self.workers.push((slot, pid));
                 worker::report(&Report::Forked { slot, pid: pid.as_raw() });
             }
-            Err(error) => {
+            Err(ForkError::Threads) => worker::report(&Report::Threaded { slot }),
+            Err(ForkError::System(error)) => {
                 let text = format!(
                     "a worker of the process group {} cannot be forked: {error}",
                     self.conf.group.name

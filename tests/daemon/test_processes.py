@@ -99,6 +99,30 @@ def test_preload_off_imports_in_each(start):
     assert found["imported_by"] == found["pid"]
 
 
+def test_threads_of_the_import_are_in_every_process(start):
+    """A forked process would not have a thread that the application started while it was imported: it is imported in each."""
+    script = (
+        "import os, threading, time\n"
+        "beats = []\n"
+        "def beat():\n    while True:\n        beats.append(os.getpid())\n        time.sleep(0.01)\n"
+        "threading.Thread(target=beat, name='heart', daemon=True).start()\n"
+        "def application(environ, start_response):\n"
+        "    beats.clear()\n"
+        "    while not beats:\n        time.sleep(0.01)\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'%d %d' % (os.getpid(), beats[0])]\n"
+    )
+    recipe = Recipe(
+        mounts={"/": "@DIR@/scripts/own.wsgi"}, files={"scripts/own.wsgi": script}, group={"processes": "2"}, threads=1
+    )
+    site = start(recipe)
+    with ThreadPoolExecutor(4) as pool:
+        answers = [answer.body.split() for answer in pool.map(lambda _: site.ask("/"), range(8))]
+    assert all(len(words) == 2 and words[0] == words[1] for words in answers), answers
+    site.log.wait_for("started threads while it was imported.*: heart.*each process imports the application itself")
+    assert len(site.daemon_workers()) == 2
+
+
 def test_home_is_the_directory_and_on_the_path(start):
     """home."""
     site = start(Recipe(mounts={"/": "daemon.wsgi"}, group={"home": "/usr/share"}))

@@ -58,6 +58,8 @@ pub struct Group {
     retry: Option<(Instant, u32)>,
     stamps: HashMap<PathBuf, Stamp>,
     count: u64,
+    /// Whether the application can be forked once it is imported: it has not started threads so far.
+    may_preload: bool,
 }
 
 /// What a group needs of the supervisor.
@@ -84,6 +86,7 @@ impl Group {
             retry: None,
             stamps: HashMap::new(),
             count: 0,
+            may_preload: true,
         }
     }
 
@@ -154,7 +157,9 @@ impl Group {
                 return self.has_failed(around, Some(place), &why);
             }
         }
-        match Generation::start(around.conf, &self.spec, place, around.lifeline, self.count) {
+        let mut spec = self.spec.clone();
+        spec.conf.preload &= self.may_preload;
+        match Generation::start(around.conf, &spec, place, around.lifeline, self.count) {
             Ok(generation) => self.next = Some(generation),
             Err((place, why)) => self.has_failed(around, Some(place), &why),
         }
@@ -234,6 +239,7 @@ impl Group {
                 around.log.say(Level::Error, &text);
             }
             Report::Ready { failed } => self.is_loaded(around, number, failed),
+            Report::Threaded { slot } => self.has_threads(around, number, slot),
             Report::Forked { slot, pid } => {
                 if let Some(generation) = self.generation(number) {
                     let found = generation.workers.iter_mut().find(|worker| worker.slot == slot);
@@ -315,6 +321,21 @@ impl Group {
             if let (Some(slot), true) = (marked, generation.serving() > wanted) {
                 generation.dismiss(slot, patience);
             }
+        }
+    }
+
+    /// Its zygote cannot be forked: the application is imported in each process from now on.
+    fn has_threads(&mut self, around: &mut Surroundings<'_>, number: u64, slot: usize) {
+        if let Some(generation) = self.generation(number) {
+            generation.workers.retain(|worker| worker.slot != slot);
+        }
+        if self.is_next(number) && std::mem::replace(&mut self.may_preload, false) {
+            let name = self.name();
+            let text = format!(
+                "process group {name}: each process imports the application itself, as with preload=off"
+            );
+            around.log.say(Level::Notice, &text);
+            self.renew(around);
         }
     }
 
@@ -529,6 +550,7 @@ impl Group {
         }
         if self.read_stamps() != self.stamps {
             around.log.say(Level::Notice, &format!("process group {}: a script has changed", self.name()));
+            self.may_preload = true;
             return self.renew(around);
         }
         self.look_at_workers(around);

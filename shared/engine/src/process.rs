@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
+use shared::loader::abi;
+use shared::log::Level;
 
 use crate::interpreter::{self, Interpreter};
 use crate::{application, threads};
@@ -74,13 +76,22 @@ pub fn watch_forks() {
     unsafe { libc::pthread_atfork(Some(hold_signals), Some(let_signals_go), Some(mark)) };
 }
 
-/// Forks a process of the server's own: the pid, 0 in the child, -1 where it failed.
+/// Forks a process of the server's own: the pid, 0 in the child, -1 where it failed, and [`abi::HAS_THREADS`].
 pub fn fork() -> i32 {
     type Hook = unsafe extern "C" fn();
     let forked = threads::attached(|py| {
         let interpreter = Interpreter::get().ok()?;
-        if let Err(error) = interpreter.freeze.bind(py).call0() {
-            crate::traceback::tell(py, "gc.freeze() failed", &error);
+        match interpreter.freeze.bind(py).call0().and_then(|others| others.extract::<Vec<String>>()) {
+            Ok(others) if others.is_empty() => {}
+            Ok(others) => {
+                let text = format!(
+                    "the application started threads while it was imported, which a process forked from this one would not have: {}",
+                    others.join(", ")
+                );
+                interpreter::log(Level::Notice, text.as_bytes());
+                return Some(abi::HAS_THREADS);
+            }
+            Err(error) => crate::traceback::tell(py, "gc.freeze() failed", &error),
         }
         // SAFETY: CPython's documented hooks around a fork, which take nothing; attached, on its main thread.
         let pid = unsafe {

@@ -10,6 +10,9 @@ use std::ffi::c_void;
 /// refuses to start under another version.
 pub const VERSION: u32 = 3;
 
+/// What [`EngineTable::fork`] answers where the application has started threads: they would not be in the child.
+pub const HAS_THREADS: i32 = -2;
+
 /// The engine's one exported symbol, an [`EngineEntry`].
 pub const ENTRY: &[u8] = b"neat_engine_v1\0";
 
@@ -65,8 +68,8 @@ pub struct EngineTable {
     pub serve: unsafe extern "C" fn(source: *const c_void, table: *const SourceTable),
     /// Serves one exchange on the calling thread, which keeps its Python thread state for the next one.
     pub call: unsafe extern "C" fn(exchange: *mut c_void, table: *const ExchangeTable),
-    /// Forks the calling process, which has to be in the thread that started Python, with no other thread in it: the child's pid,
-    /// 0 in the child, -1 where it failed.
+    /// Forks the calling process, which has to be in the thread that started Python, with no other thread of Python's in it: the
+    /// child's pid, 0 in the child, -1 where it failed, [`HAS_THREADS`].
     pub fork: unsafe extern "C" fn() -> i32,
     /// Returns when the calling thread has had the GIL.
     pub pulse: unsafe extern "C" fn(),

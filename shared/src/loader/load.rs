@@ -94,6 +94,17 @@ pub struct Start<'a> {
     pub log: fn(Level, &[u8]),
 }
 
+/// Why a process cannot be forked.
+#[derive(Debug, Error)]
+pub enum ForkError {
+    /// The application has started threads, which would not be in the child. The log has their names.
+    #[error("the application has started threads, which a forked process would not have")]
+    Threads,
+    /// The system refuses it.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
 /// The running engine. There is one in a process.
 #[derive(Clone, Copy)]
 pub struct Engine {
@@ -250,16 +261,16 @@ impl Engine {
         unsafe { (self.table.call)(offer_exchange(exchange), exchange_table::<X>()) }
     }
 
-    /// Forks this process: the child's pid, `None` in the child. Has to be called on the thread that started Python, and no other
-    /// thread may be in the process.
+    /// Forks this process: the child's pid, `None` in the child. Has to be called on the thread that started Python.
     ///
     /// # Errors
-    /// The system's.
-    pub fn fork(&self) -> std::io::Result<Option<u32>> {
+    /// [`ForkError`].
+    pub fn fork(&self) -> Result<Option<u32>, ForkError> {
         // SAFETY: the engine runs.
         match unsafe { (self.table.fork)() } {
             0 => Ok(None),
-            pid => u32::try_from(pid).map(Some).map_err(|_| std::io::Error::last_os_error()),
+            abi::HAS_THREADS => Err(ForkError::Threads),
+            pid => u32::try_from(pid).map(Some).map_err(|_| std::io::Error::last_os_error().into()),
         }
     }
 

@@ -100,7 +100,7 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
             "preload",
             Flag,
             "on",
-            "import the application once and fork the processes from it, or import it in each",
+            "import the application once and fork the processes from it, or import it in each, as is done where the import starts threads",
         ),
         option("script-user", Text, "any", "refuse scripts, and directories of scripts, of another owner"),
         option("script-group", Text, "any", "refuse scripts, and directories of scripts, of another group"),

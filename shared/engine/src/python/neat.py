@@ -174,8 +174,12 @@ def stack_of(thread):
 
 
 def freeze():
-    gc.collect()
-    gc.freeze()
+    """Prepares for a fork, or names the threads that a forked process would not have."""
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if not others:
+        gc.collect()
+        gc.freeze()
+    return others
 
 
 class ServerLog(logging.Handler):
