@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from harness import processes
 from harness.load import Load
-from harness.recipe import DAEMON, Recipe
+from harness.recipe import DAEMON, Recipe, is_nginx
 from harness.wait import until
 
 ONLY = DAEMON
@@ -92,6 +93,33 @@ def test_reloads_of_the_server_lose_nothing(start):
             site.reload()
     assert load.bad == []
     assert load.good > 10
+
+
+def test_reload_brings_other_options_and_other_groups(start, server):
+    """What the configuration says now: more processes, one group less, one more."""
+    declare = "wsgi_daemon_process {}{};" if is_nginx(server) else "WSGIDaemonProcess {}{}"
+    user = " user=www-data" if os.geteuid() == 0 else ""
+    key = "nginx" if is_nginx(server) else "httpd"
+    one = recipe(SCRIPT.format("one"), processes="2")
+    site = start(replace(one, main={key: declare.format("leaves", user)}))
+    until(lambda: len(site.daemon_workers()) == 2 and len(site.daemon_workers("leaves")) == 1, "both groups")
+    text = site.place.configuration.read_text()
+    with Load(site.port, "/") as load:
+        load.wait(10)
+        changed = text.replace("processes=2", "processes=3").replace(
+            declare.format("leaves", user), declare.format("comes", user)
+        )
+        site.place.configuration.write_text(changed)
+        site.reload()
+        until(
+            lambda: len(site.daemon_workers()) == 3
+            and len(site.daemon_workers("comes")) == 1
+            and not site.neatd("zygote leaves"),
+            lambda: f"three processes, and the other group: {processes.of_site(site.prefix)}",
+        )
+        load.wait(10)
+    assert load.bad == []
+    until(lambda: not (site.directory / "run/wsgi.leaves.sock").exists(), "the socket of the group that left to go")
 
 
 def test_signal_of_neatds_own(start):
