@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,10 @@ from harness.wait import until
 
 ONLY = DAEMON
 RECIPE = Recipe(
-    mounts={"/": "daemon.wsgi"}, group={"processes": "2", "umask": "0027"}, threads=2, environment={"SECRET": "of the server"}
+    mounts={"/": "daemon.wsgi", "/files": "files.wsgi"},
+    group={"processes": "2", "umask": "0027"},
+    threads=2,
+    environment={"SECRET": "of the server"},
 )
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -80,6 +84,35 @@ def test_servers_processes_map_no_python(site):
     assert about(site)
     for pid in [site.pid, *site.workers()]:
         assert "libpython" not in processes.maps(pid)
+
+
+def test_no_descriptor_of_the_server_is_inherited(site):
+    """No socket of the network, neither the server's listening ones nor a client's, and no log of its own."""
+    network = set()
+    for table in ("tcp", "tcp6"):
+        lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        network |= {f"socket:[{line.split()[9]}]" for line in lines}
+    with site.wire() as wire:
+        wire.request("/sleep?0.1")
+        named = [pid for pids in processes.of_site(site.prefix).values() for pid in pids]
+        for pid in [*named, *site.daemon_workers()]:
+            found = processes.descriptors(pid)
+            assert not network & set(found.values()), found
+            logs = [path for path in found.values() if path.startswith(str(site.directory)) and path != str(site.place.error_log)]
+            assert [path for path in logs if not path.endswith("output.txt")] == [], found
+        assert wire.read_answer().status == 200
+
+
+def test_file_is_sent_by_the_server(site):
+    """wsgi.file_wrapper: the descriptor travels, and the process that opened the file never reads it."""
+
+    def read() -> int:
+        lines = [Path(f"/proc/{pid}/io").read_text().splitlines()[0] for pid in site.daemon_workers()]
+        return sum(int(line.split()[1]) for line in lines)
+
+    before = read()
+    assert len(site.ask("/files/whole?20000000").body) == 20_000_000
+    assert read() - before < 1_000_000
 
 
 def test_requests_use_every_thread_of_every_process(site):
