@@ -10,7 +10,7 @@ import pytest
 
 from harness import processes
 from harness.load import Load
-from harness.recipe import DAEMON, Recipe, is_nginx
+from harness.recipe import DAEMON, Mount, Recipe, is_nginx
 from harness.wait import until
 
 ONLY = DAEMON
@@ -120,6 +120,41 @@ def test_reload_brings_other_options_and_other_groups(start, server):
         load.wait(10)
     assert load.bad == []
     until(lambda: not (site.directory / "run/wsgi.leaves.sock").exists(), "the socket of the group that left to go")
+
+
+#: Notes how many import it at the same time.
+COUNTING = """
+import os, time
+place = "@DIR@/notes/loading-%d" % os.getpid()
+open(place, "w").close()
+seen = sum(name.startswith("loading-") for name in os.listdir("@DIR@/notes"))
+open("@DIR@/notes/seen-%d-%d" % (seen, os.getpid()), "w").close()
+time.sleep(0.1)
+os.remove(place)
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"counted"]
+"""
+
+
+def test_many_groups_start_in_turns(start, server):
+    """Twenty groups: each is served, and only as many load at a time as the machine has room for."""
+    user = " user=www-data" if os.geteuid() == 0 else ""
+    names = [f"group{number}" for number in range(20)]
+    if is_nginx(server):
+        main = {"nginx": " ".join(f"wsgi_daemon_process {name} threads=1{user};" for name in names)}
+    else:
+        main = {"httpd": "\n".join(f"WSGIDaemonProcess {name} threads=1{user}" for name in names)}
+    mounts = {
+        f"/{name}": Mount("@DIR@/scripts/own.wsgi", nginx=f"wsgi_process_group {name};", httpd=f"WSGIProcessGroup {name}")
+        for name in names
+    }
+    site = start(Recipe(mounts=mounts, main=main, files={"scripts/own.wsgi": COUNTING}))
+    for name in names:
+        assert site.ask(f"/{name}").body == b"counted"
+    seen = [int(name.split("-")[1]) for name in os.listdir(site.directory / "notes") if name.startswith("seen-")]
+    assert len(seen) >= len(names)
+    assert max(seen) <= 2 * len(os.sched_getaffinity(0))
 
 
 def test_signal_of_neatds_own(start):

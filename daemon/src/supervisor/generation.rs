@@ -46,6 +46,8 @@ pub struct Worker {
     pub is_replaced: bool,
     /// Why the supervisor killed it.
     pub sentence: Option<String>,
+    /// When its memory was last looked at, and how many requests it had served then.
+    pub measured: Option<(Instant, u64)>,
     /// How many processes the kernel had killed for want of memory when it was born.
     pub oom_kills: Option<u64>,
 }
@@ -231,6 +233,7 @@ impl Generation {
             jitter,
             is_replaced: false,
             sentence: None,
+            measured: None,
             oom_kills: oom_kills(),
         });
         true

@@ -35,6 +35,9 @@ const EARLY: Duration = Duration::from_secs(2);
 /// So many processes of a generation may die before all of them serve.
 const MOST_EARLY: u32 = 10;
 
+/// How often the memory of a process that serves nothing is looked at.
+const IDLE_MEASURE: Duration = Duration::from_secs(5);
+
 /// What tells one version of a script from the next.
 type Stamp = (i64, i64, u64, u64);
 
@@ -58,6 +61,8 @@ pub struct Group {
     retry: Option<(Instant, u32)>,
     stamps: HashMap<PathBuf, Stamp>,
     count: u64,
+    /// Whether a generation is to start at the socket that waits.
+    is_due: bool,
     /// Whether the application can be forked once it is imported: it has not started threads so far.
     may_preload: bool,
 }
@@ -86,6 +91,7 @@ impl Group {
             retry: None,
             stamps: HashMap::new(),
             count: 0,
+            is_due: false,
             may_preload: true,
         }
     }
@@ -102,7 +108,7 @@ impl Group {
     /// The socket that no process serves, and why: a first start has failed, or every process has died and none can follow soon.
     fn deserted(&self) -> Option<(&OwnedFd, Peers, &str)> {
         match (&self.waiting, &self.next, &self.current) {
-            (Some(place), None, _) => Some((&place.listener, place.peers, &self.failure)),
+            (Some(place), None, _) if !self.is_due => Some((&place.listener, place.peers, &self.failure)),
             (_, _, Some(current)) if current.is_deserted() => {
                 Some((&current.listener, current.peers, "its processes have died, see above"))
             }
@@ -133,7 +139,8 @@ impl Group {
         self.responder = responder;
     }
 
-    /// Starts a new generation, which takes over when it is ready.
+    /// Has a new generation follow, which takes over when it is ready. It starts when there is room for it ([`Self::begin`]); its socket
+    /// is there at once.
     pub fn renew(&mut self, around: &mut Surroundings<'_>) {
         if let Some(abandoned) = self.next.take() {
             let place = self.abandon(abandoned);
@@ -157,12 +164,32 @@ impl Group {
                 return self.has_failed(around, Some(place), &why);
             }
         }
+        self.waiting = Some(place);
+        self.is_due = true;
+    }
+
+    /// Whether it loads: a start in which nothing happens for long makes room for others.
+    pub fn is_loading(&self) -> bool {
+        let since = self.next.as_ref().and_then(|next| match next.stage {
+            Stage::Starting(since) => Some(since),
+            _ => None,
+        });
+        since.is_some_and(|since| since.elapsed() < LONGEST_PAUSE)
+    }
+
+    /// Starts the generation that is due; `false` when none is.
+    pub fn begin(&mut self, around: &mut Surroundings<'_>) -> bool {
+        if !std::mem::replace(&mut self.is_due, false) {
+            return false;
+        }
+        let Some(place) = self.waiting.take() else { return false };
         let mut spec = self.spec.clone();
         spec.conf.preload &= self.may_preload;
         match Generation::start(around.conf, &spec, place, around.lifeline, self.count) {
             Ok(generation) => self.next = Some(generation),
             Err((place, why)) => self.has_failed(around, Some(place), &why),
         }
+        true
     }
 
     /// A start failed. What served goes on serving; a first start is tried again, and so is one that nothing else can follow.
@@ -490,6 +517,7 @@ impl Group {
     /// Ends everything.
     pub fn stop(&mut self, patience: Duration) {
         self.retry = None;
+        self.is_due = false;
         let public = self.generations().next().map(|generation| generation.public_path.clone());
         if let (Some(place), Some(public)) = (self.waiting.take(), public.clone()) {
             sockets::remove(&place.own_path, &public);
@@ -545,7 +573,7 @@ impl Group {
                 self.give_up_next(around, &why);
             }
         }
-        if self.next.is_none() && self.retry.is_some_and(|(due, _)| due <= Instant::now()) {
+        if self.next.is_none() && !self.is_due && self.retry.is_some_and(|(due, _)| due <= Instant::now()) {
             return self.renew(around);
         }
         if self.read_stamps() != self.stamps {
@@ -593,7 +621,7 @@ impl Group {
 
     fn hold_to_limits(&mut self, around: &mut Surroundings<'_>, number: u64, conf: &GroupConf) {
         let Some(generation) = self.generation(number) else { return };
-        let (mut replaced, mut condemned) = (Vec::new(), Vec::new());
+        let (mut replaced, mut condemned, mut measured) = (Vec::new(), Vec::new(), Vec::new());
         for worker in &generation.workers {
             let slot = generation.board.slot(worker.slot);
             let pulse = Duration::from_millis(now().saturating_sub(slot.pulse.load(Ordering::Relaxed)));
@@ -617,7 +645,22 @@ impl Group {
                 condemned.push((worker.slot, why));
                 continue;
             }
-            let memory = (conf.memory_soft.or(conf.memory_hard)).and_then(|_| memory_of(worker.pid?));
+            let served = slot.served.load(Ordering::Relaxed);
+            let busy = generation
+                .board
+                .threads(worker.slot)
+                .iter()
+                .any(|thread| thread.began.load(Ordering::Relaxed) != 0);
+            // The kernel counts page by page: who does nothing is looked at less often.
+            let is_due = busy
+                || worker
+                    .measured
+                    .is_none_or(|(when, before)| before != served || when.elapsed() > IDLE_MEASURE);
+            let limited = conf.memory_soft.or(conf.memory_hard).filter(|_| is_due);
+            let memory = limited.and_then(|_| memory_of(worker.pid?));
+            if limited.is_some() {
+                measured.push((worker.slot, served));
+            }
             if let (Some(used), Some(limit)) = (memory, conf.memory_hard) {
                 if used > limit {
                     condemned.push((
@@ -629,12 +672,6 @@ impl Group {
             }
             let idle = Duration::from_millis(now().saturating_sub(slot.active.load(Ordering::Relaxed)));
             let jitter = |full: Duration| full - full.mul_f64(f64::from(worker.jitter) / 1000.0);
-            let served = slot.served.load(Ordering::Relaxed);
-            let busy = generation
-                .board
-                .threads(worker.slot)
-                .iter()
-                .any(|thread| thread.began.load(Ordering::Relaxed) != 0);
             let why = if let (Some(used), Some(limit)) =
                 (memory, conf.memory_soft.filter(|limit| memory > Some(*limit)))
             {
@@ -652,6 +689,11 @@ impl Group {
                 None
             };
             replaced.extend(why.map(|why| (worker.slot, why)));
+        }
+        for (slot, served) in measured {
+            if let Some(worker) = generation.workers.iter_mut().find(|worker| worker.slot == slot) {
+                worker.measured = Some((Instant::now(), served));
+            }
         }
         for (slot, why) in condemned {
             generation.condemn(slot, why);

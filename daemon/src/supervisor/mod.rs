@@ -25,8 +25,10 @@ use crate::log::Log;
 use crate::signals;
 use group::{Group, Surroundings};
 
-/// How often the clock and the scripts are looked at.
+/// How often the clock and the scripts are looked at, at most; and for each group, so that a thousand of them cost no more than a
+/// few.
 const TICK: Duration = Duration::from_millis(250);
+const TICK_OF_A_GROUP: Duration = Duration::from_millis(1);
 /// How long what an application left behind has to end by itself.
 const LAST_GRACE: Duration = Duration::from_millis(500);
 
@@ -113,6 +115,7 @@ impl Supervisor {
         self.apply();
         let mut last = Instant::now();
         loop {
+            self.begin();
             self.wait();
             self.look_at_lifeline();
             for signal in signals::caught(&self.signals) {
@@ -124,7 +127,7 @@ impl Supervisor {
             }
             self.each(|group, around| group.hear(around));
             self.reap();
-            if last.elapsed() >= TICK || self.stopping {
+            if last.elapsed() >= self.tick() || self.stopping {
                 last = Instant::now();
                 let stopping = self.stopping;
                 self.each(|group, around| group.tick(around, stopping));
@@ -139,6 +142,22 @@ impl Supervisor {
         }
         bury();
         sockets::sweep(&self.conf.prefix);
+    }
+
+    fn tick(&self) -> Duration {
+        TICK.max(TICK_OF_A_GROUP * u32::try_from(self.groups.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Starts what is due, so many at a time that each has some of the machine: a thousand groups that all load at once would
+    /// all be too late.
+    fn begin(&mut self) {
+        let room = std::thread::available_parallelism().map_or(2, usize::from) * 2;
+        let mut loading = self.groups.values().filter(|group| group.is_loading()).count();
+        self.each(|group, around| {
+            if loading < room && group.begin(around) {
+                loading += 1;
+            }
+        });
     }
 
     fn each(&mut self, mut work: impl FnMut(&mut Group, &mut Surroundings<'_>)) {
@@ -158,7 +177,7 @@ impl Supervisor {
             polled.extend(generations.map(|one| PollFd::new(one.reports.as_fd(), PollFlags::POLLIN)));
             polled.extend(group.unserved().map(|one| PollFd::new(one, PollFlags::POLLIN)));
         }
-        let tick = if self.stopping { Duration::from_millis(20) } else { TICK };
+        let tick = if self.stopping { Duration::from_millis(20) } else { self.tick() };
         let _ = poll(&mut polled, PollTimeout::try_from(tick).unwrap_or(PollTimeout::MAX));
         drop(polled);
         self.groups.values_mut().for_each(Group::respond);
