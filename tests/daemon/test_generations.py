@@ -101,14 +101,13 @@ def test_reload_brings_other_options_and_other_groups(start, server):
     user = " user=www-data" if os.geteuid() == 0 else ""
     key = "nginx" if is_nginx(server) else "httpd"
     one = recipe(SCRIPT.format("one"), processes="2")
-    site = start(replace(one, main={key: declare.format("leaves", user)}))
+    other = Mount("@DIR@/scripts/own.wsgi", nginx="wsgi_process_group leaves;", httpd="WSGIProcessGroup leaves")
+    site = start(replace(one, mounts={**one.mounts, "/other": other}, main={key: declare.format("leaves", user)}))
     until(lambda: len(site.daemon_workers()) == 2 and len(site.daemon_workers("leaves")) == 1, "both groups")
     text = site.place.configuration.read_text()
-    with Load(site.port, "/") as load:
+    with Load(site.port, "/") as load, Load(site.port, "/other") as moving:
         load.wait(10)
-        changed = text.replace("processes=2", "processes=3").replace(
-            declare.format("leaves", user), declare.format("comes", user)
-        )
+        changed = text.replace("processes=2", "processes=3").replace("leaves", "comes")
         site.place.configuration.write_text(changed)
         site.reload()
         until(
@@ -118,7 +117,9 @@ def test_reload_brings_other_options_and_other_groups(start, server):
             lambda: f"three processes, and the other group: {processes.of_site(site.prefix)}",
         )
         load.wait(10)
+        moving.wait(10)
     assert load.bad == []
+    assert moving.bad == []
     until(lambda: not (site.directory / "run/wsgi.leaves.sock").exists(), "the socket of the group that left to go")
 
 

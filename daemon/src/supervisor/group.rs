@@ -35,6 +35,9 @@ const EARLY: Duration = Duration::from_secs(2);
 /// So many processes of a generation may die before all of them serve.
 const MOST_EARLY: u32 = 10;
 
+/// How long a group that was removed has to be without a request before it leaves.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// How often the memory of a process that serves nothing is looked at.
 const IDLE_MEASURE: Duration = Duration::from_secs(5);
 
@@ -61,6 +64,8 @@ pub struct Group {
     retry: Option<(Instant, u32)>,
     stamps: HashMap<PathBuf, Stamp>,
     count: u64,
+    /// Since when the configuration has it no more.
+    pub removed: Option<Instant>,
     /// Whether a generation is to start at the socket that waits.
     is_due: bool,
     /// Whether the application can be forked once it is imported: it has not started threads so far.
@@ -91,6 +96,7 @@ impl Group {
             retry: None,
             stamps: HashMap::new(),
             count: 0,
+            removed: None,
             is_due: false,
             may_preload: true,
         }
@@ -564,6 +570,9 @@ impl Group {
         if stopping {
             return;
         }
+        if self.removed.is_some_and(|since| since.elapsed() > LINGER && self.is_quiet()) {
+            return self.stop(self.spec.conf.graceful_timeout);
+        }
         if let (Some(next), Some(limit)) = (&self.next, self.spec.conf.startup_timeout) {
             if matches!(next.stage, Stage::Starting(since) if since.elapsed() > limit) {
                 let why = format!(
@@ -582,6 +591,17 @@ impl Group {
             return self.renew(around);
         }
         self.look_at_workers(around);
+    }
+
+    /// Whether nobody has asked it for a while: the processes that the server has from before a reload know a group that was removed.
+    fn is_quiet(&self) -> bool {
+        let Some(current) = &self.current else { return true };
+        current.workers.iter().all(|worker| {
+            let mut threads = current.board.threads(worker.slot).iter();
+            let ended = current.board.slot(worker.slot).active.load(Ordering::Relaxed);
+            let rests = Duration::from_millis(now().saturating_sub(ended)) > LINGER;
+            rests && threads.all(|thread| thread.began.load(Ordering::Relaxed) == 0)
+        })
     }
 
     /// What the scripts of the group look like now. One that is gone for a moment, as while it is being replaced, looks as before.

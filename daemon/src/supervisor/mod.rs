@@ -216,9 +216,10 @@ impl Supervisor {
         let names: Vec<String> = self.conf.groups.iter().map(|spec| spec.conf.name.clone()).collect();
         self.each(|group, around| {
             if names.contains(&group.spec.conf.name) {
+                group.removed = None;
                 group.renew(around);
             } else {
-                group.stop(group.spec.conf.graceful_timeout);
+                group.removed.get_or_insert_with(Instant::now);
             }
         });
     }

@@ -88,6 +88,8 @@ impl Daemons {
     pub fn renew(&mut self, conf: &DaemonConf) -> Result<(), LaunchError> {
         write(&mut self.conf, conf)?;
         send(self.lifeline.as_raw_fd(), b"r", MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?;
+        // The server's new processes may ask a group that was not there before.
+        wait_for_sockets(conf);
         Ok(())
     }
 }
