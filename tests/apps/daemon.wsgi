@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -36,6 +37,8 @@ def about(environ):
         "path": sys.path,
         "switch_interval": sys.getswitchinterval(),
         "root": os.stat("/").st_ino,
+        "nice": os.nice(0),
+        "address_space": resource.getrlimit(resource.RLIMIT_AS)[0],
     }
 
 

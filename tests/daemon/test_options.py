@@ -38,6 +38,12 @@ def test_lang_and_locale(start):
     assert (environment["LANG"], environment["LC_ALL"]) == ("C", "C.UTF-8")
 
 
+def test_priority_and_address_space(start):
+    """cpu-priority and virtual-memory-limit."""
+    found = about(start, cpu_priority="7", virtual_memory_limit="8g")
+    assert (found["nice"], found["address_space"]) == (7, 8 << 30)
+
+
 @as_root
 def test_supplementary_groups(start):
     """Those that are named, and no other."""
