@@ -13,6 +13,7 @@ use nginx_sys::{
 use shared::ffi::guard::guard;
 
 use super::super::conf::Conf;
+use super::slots::{inherit_bits, inherit_value};
 use super::{cache, inherit, peer, rate, retry, store};
 use crate::conf::{LocConf, MainConf};
 
@@ -67,12 +68,6 @@ impl Default for UpstreamConf {
     }
 }
 
-fn merge<T: Copy + PartialEq>(inner: &mut T, outer: T, unset: T, default: T) {
-    if *inner == unset {
-        *inner = if outer == unset { default } else { outer };
-    }
-}
-
 pub(super) const BITMASK_SET: ngx_uint_t = 1;
 
 /// Timeouts of a process group, in milliseconds.
@@ -100,8 +95,8 @@ impl UpstreamConf {
         inherit::inherit(&mut self.0, &outer.0);
     }
 
-    /// Decides what was written, given what was written around it (`ngx_http_uwsgi_merge_loc_conf`). `None` when nginx refuses it,
-    /// which was logged.
+    /// Decides what nothing says ([`Self::inherit`] comes first; `ngx_http_uwsgi_merge_loc_conf`). nginx looks at `outer` for the headers
+    /// to hide. `None` when nginx refuses it, which was logged.
     pub fn decide(
         &mut self,
         outer: &Self,
@@ -110,26 +105,23 @@ impl UpstreamConf {
         intercept: bool,
     ) -> Option<()> {
         let page = nginx_sys_pagesize();
-        let (inner, outer) = (&mut self.0, &outer.0);
-        merge(&mut inner.buffering, outer.buffering, UNSET, 1);
-        merge(&mut inner.ignore_client_abort, outer.ignore_client_abort, UNSET, 0);
-        merge(&mut inner.force_ranges, outer.force_ranges, UNSET, 0);
-        merge(&mut inner.connect_timeout, outer.connect_timeout, UNSET_SIZE, timeouts.connect);
-        merge(&mut inner.send_timeout, outer.send_timeout, UNSET_SIZE, timeouts.send);
-        merge(&mut inner.read_timeout, outer.read_timeout, UNSET_SIZE, timeouts.read);
-        merge(&mut inner.buffer_size, outer.buffer_size, UNSET_SIZE, page.max(16 * 1024));
+        let inner = &mut self.0;
+        inherit_value(&mut inner.buffering, 1, UNSET);
+        inherit_value(&mut inner.ignore_client_abort, 0, UNSET);
+        inherit_value(&mut inner.force_ranges, 0, UNSET);
+        inherit_value(&mut inner.connect_timeout, timeouts.connect, UNSET_SIZE);
+        inherit_value(&mut inner.send_timeout, timeouts.send, UNSET_SIZE);
+        inherit_value(&mut inner.read_timeout, timeouts.read, UNSET_SIZE);
+        inherit_value(&mut inner.buffer_size, page.max(16 * 1024), UNSET_SIZE);
         if inner.bufs.num == 0 {
-            inner.bufs = outer.bufs;
-            if inner.bufs.num == 0 {
-                (inner.bufs.num, inner.bufs.size) = (8, page);
-            }
+            (inner.bufs.num, inner.bufs.size) = (8, page);
         }
         if inner.bufs.num < 2 {
             conf.refuse("there must be at least 2 \"wsgi_buffers\"");
             return None;
         }
         let size = inner.buffer_size.max(inner.bufs.size);
-        merge(&mut inner.busy_buffers_size_conf, outer.busy_buffers_size_conf, UNSET_SIZE, 2 * size);
+        inherit_value(&mut inner.busy_buffers_size_conf, 2 * size, UNSET_SIZE);
         inner.busy_buffers_size = inner.busy_buffers_size_conf;
         if inner.busy_buffers_size < size {
             conf.refuse(
@@ -138,13 +130,11 @@ impl UpstreamConf {
             );
             return None;
         }
-        merge(&mut inner.temp_file_write_size_conf, outer.temp_file_write_size_conf, UNSET_SIZE, 2 * size);
+        inherit_value(&mut inner.temp_file_write_size_conf, 2 * size, UNSET_SIZE);
         inner.temp_file_write_size = inner.temp_file_write_size_conf;
-        merge(&mut inner.max_temp_file_size_conf, outer.max_temp_file_size_conf, UNSET_SIZE, 1 << 30);
+        inherit_value(&mut inner.max_temp_file_size_conf, 1 << 30, UNSET_SIZE);
         inner.max_temp_file_size = inner.max_temp_file_size_conf;
-        if inner.ignore_headers & BITMASK_SET == 0 && inner.ignore_headers == 0 {
-            inner.ignore_headers = if outer.ignore_headers == 0 { BITMASK_SET } else { outer.ignore_headers };
-        }
+        inherit_bits(&mut inner.ignore_headers, BITMASK_SET);
         retry::decide(inner);
         store::decide(inner);
         rate::decide(inner);
@@ -152,36 +142,27 @@ impl UpstreamConf {
         inner.pass_request_body = 1;
         inner.intercept_errors = isize::from(intercept);
         inner.module = text(c"wsgi");
-        self.decide_cache(outer);
-        self.decide_paths(outer, conf)
+        self.decide_cache();
+        self.decide_paths(&outer.0, conf)
     }
 
-    fn decide_cache(&mut self, outer: &ngx_http_upstream_conf_t) {
+    fn decide_cache(&mut self) {
         let inner = &mut self.0;
         if inner.cache() == UNSET_BITS {
-            inner.set_cache(if outer.cache() == UNSET_BITS { 0 } else { outer.cache() });
-            inner.cache_zone = outer.cache_zone;
+            inner.set_cache(0);
         }
-        if inner.cache_zone as usize == UNSET_POINTER {
-            inner.cache_zone = std::ptr::null_mut();
-        }
-        if inner.cache_value.is_null() {
-            inner.cache_value = outer.cache_value;
-        }
-        merge(&mut inner.cache_min_uses, outer.cache_min_uses, UNSET_SIZE, 1);
+        let none = std::ptr::null_mut();
+        inherit_value(&mut inner.cache_zone, none, UNSET_POINTER as *mut _);
+        inherit_value(&mut inner.cache_min_uses, 1, UNSET_SIZE);
         cache::decide(inner);
-        let unset = |pointer: *mut nginx_sys::ngx_array_t, outer: *mut nginx_sys::ngx_array_t| {
-            let found = if pointer as usize == UNSET_POINTER { outer } else { pointer };
-            if found as usize == UNSET_POINTER { std::ptr::null_mut() } else { found }
-        };
-        inner.cache_bypass = unset(inner.cache_bypass, outer.cache_bypass);
-        inner.no_cache = unset(inner.no_cache, outer.no_cache);
-        inner.cache_valid = unset(inner.cache_valid, outer.cache_valid);
-        merge(&mut inner.cache_lock, outer.cache_lock, UNSET, 0);
-        merge(&mut inner.cache_lock_timeout, outer.cache_lock_timeout, UNSET_SIZE, 5000);
-        merge(&mut inner.cache_lock_age, outer.cache_lock_age, UNSET_SIZE, 5000);
-        merge(&mut inner.cache_revalidate, outer.cache_revalidate, UNSET, 0);
-        merge(&mut inner.cache_background_update, outer.cache_background_update, UNSET, 0);
+        for conditions in [&mut inner.cache_bypass, &mut inner.no_cache, &mut inner.cache_valid] {
+            inherit_value(conditions, std::ptr::null_mut(), UNSET_POINTER as *mut _);
+        }
+        inherit_value(&mut inner.cache_lock, 0, UNSET);
+        inherit_value(&mut inner.cache_lock_timeout, 5000, UNSET_SIZE);
+        inherit_value(&mut inner.cache_lock_age, 5000, UNSET_SIZE);
+        inherit_value(&mut inner.cache_revalidate, 0, UNSET);
+        inherit_value(&mut inner.cache_background_update, 0, UNSET);
         inner.cache_convert_head = 1;
     }
 
@@ -202,7 +183,8 @@ impl UpstreamConf {
         unsafe {
             let cf = conf.raw();
             let path = &raw mut self.0.temp_path;
-            let merged = nginx_sys::ngx_conf_merge_path_value(cf, path, outer.temp_path, &raw mut default);
+            let merged =
+                nginx_sys::ngx_conf_merge_path_value(cf, path, std::ptr::null_mut(), &raw mut default);
             if !merged.is_null() {
                 return None;
             }

@@ -3,6 +3,7 @@
 use nginx_sys::ngx_http_upstream_conf_t;
 
 use super::conf::{UNSET, UNSET_BITS, UNSET_POINTER, UNSET_SIZE};
+use super::slots::{inherit_bits, inherit_value};
 use super::{cache, rate, retry, store};
 
 /// Copies what was not written here from what was written around it. Nothing gets its default: that is for the location that asks an
@@ -15,24 +16,17 @@ pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_ups
     cache::inherit(inner, outer);
     macro_rules! take_over {
         ($unset:expr; $($field:ident)*) => {
-            $(if inner.$field == $unset { inner.$field = outer.$field; })*
+            $(inherit_value(&mut inner.$field, outer.$field, $unset);)*
         };
     }
     take_over!(UNSET; buffering ignore_client_abort force_ranges cache_lock cache_revalidate cache_background_update);
     take_over!(UNSET_SIZE; connect_timeout send_timeout read_timeout buffer_size busy_buffers_size_conf max_temp_file_size_conf
         temp_file_write_size_conf cache_min_uses cache_lock_timeout cache_lock_age);
-    take_over!(0; ignore_headers);
-    macro_rules! take_over_pointer {
-        ($($field:ident)*) => {
-            $(if inner.$field as usize == UNSET_POINTER { inner.$field = outer.$field; })*
-        };
-    }
-    take_over_pointer!(hide_headers pass_headers cache_bypass no_cache cache_valid);
+    take_over!(UNSET_POINTER as *mut _; hide_headers pass_headers cache_bypass no_cache cache_valid);
+    take_over!(std::ptr::null_mut(); temp_path);
+    inherit_bits(&mut inner.ignore_headers, outer.ignore_headers);
     if inner.bufs.num == 0 {
         inner.bufs = outer.bufs;
-    }
-    if inner.temp_path.is_null() {
-        inner.temp_path = outer.temp_path;
     }
     if inner.cache() == UNSET_BITS {
         inner.set_cache(outer.cache());
