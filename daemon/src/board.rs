@@ -28,6 +28,13 @@ pub struct Slot {
     pub pulse: AtomicU64,
 }
 
+impl Slot {
+    /// How long ago the last request ended.
+    pub fn rest(&self) -> Duration {
+        Duration::from_millis(now().saturating_sub(self.active.load(Ordering::Relaxed)))
+    }
+}
+
 /// A thread of a worker.
 #[repr(C)]
 #[derive(Debug, Default)]
@@ -146,6 +153,11 @@ impl Board {
         let offset = number * Self::stride(self.threads) + size_of::<Slot>();
         // SAFETY: as for `slot`.
         unsafe { std::slice::from_raw_parts(self.start.byte_add(offset).cast().as_ptr(), self.threads) }
+    }
+
+    /// Whether a thread of a worker serves a request.
+    pub fn is_busy(&self, number: usize) -> bool {
+        self.threads(number).iter().any(|thread| thread.began.load(Ordering::Relaxed) != 0)
     }
 
     /// How many workers there is room for.

@@ -596,12 +596,8 @@ impl Group {
     /// Whether nobody has asked it for a while: the processes that the server has from before a reload know a group that was removed.
     fn is_quiet(&self) -> bool {
         let Some(current) = &self.current else { return true };
-        current.workers.iter().all(|worker| {
-            let mut threads = current.board.threads(worker.slot).iter();
-            let ended = current.board.slot(worker.slot).active.load(Ordering::Relaxed);
-            let rests = Duration::from_millis(now().saturating_sub(ended)) > LINGER;
-            rests && threads.all(|thread| thread.began.load(Ordering::Relaxed) == 0)
-        })
+        let board = &current.board;
+        current.workers.iter().all(|one| board.slot(one.slot).rest() > LINGER && !board.is_busy(one.slot))
     }
 
     /// What the scripts of the group look like now. One that is gone for a moment, as while it is being replaced, looks as before.
@@ -666,11 +662,7 @@ impl Group {
                 continue;
             }
             let served = slot.served.load(Ordering::Relaxed);
-            let busy = generation
-                .board
-                .threads(worker.slot)
-                .iter()
-                .any(|thread| thread.began.load(Ordering::Relaxed) != 0);
+            let busy = generation.board.is_busy(worker.slot);
             // The kernel counts page by page: who does nothing is looked at less often.
             let is_due = busy
                 || worker
@@ -690,7 +682,7 @@ impl Group {
                     continue;
                 }
             }
-            let idle = Duration::from_millis(now().saturating_sub(slot.active.load(Ordering::Relaxed)));
+            let idle = slot.rest();
             let jitter = |full: Duration| full - full.mul_f64(f64::from(worker.jitter) / 1000.0);
             let why = if let (Some(used), Some(limit)) =
                 (memory, conf.memory_soft.filter(|limit| memory > Some(*limit)))

@@ -39,6 +39,8 @@ struct Supervisor {
     signals: OwnedFd,
     log: Log,
     groups: BTreeMap<String, Group>,
+    /// How many generations may load at a time.
+    room: usize,
     stopping: bool,
 }
 
@@ -107,7 +109,8 @@ impl Supervisor {
         let caught = [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT];
         let signals = signals::catch(&caught).map_err(|error| error.to_string())?;
         let log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
-        Ok(Self { conf, file, lifeline, signals, log, groups: BTreeMap::new(), stopping: false })
+        let room = std::thread::available_parallelism().map_or(2, usize::from) * 2;
+        Ok(Self { conf, file, lifeline, signals, log, groups: BTreeMap::new(), room, stopping: false })
     }
 
     fn run(&mut self) {
@@ -151,7 +154,7 @@ impl Supervisor {
     /// Starts what is due, so many at a time that each has some of the machine: a thousand groups that all load at once would
     /// all be too late.
     fn begin(&mut self) {
-        let room = std::thread::available_parallelism().map_or(2, usize::from) * 2;
+        let room = self.room;
         let mut loading = self.groups.values().filter(|group| group.is_loading()).count();
         self.each(|group, around| {
             if loading < room && group.begin(around) {

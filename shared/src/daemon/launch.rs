@@ -98,10 +98,12 @@ impl Daemons {
 /// up for long.
 fn wait_for_sockets(conf: &DaemonConf) {
     let begin = Instant::now();
-    let is_there =
-        || conf.groups.iter().all(|spec| is_listening(&socket_path(&conf.prefix, &spec.conf.name)));
-    while !is_there() && begin.elapsed() < SOCKETS {
-        std::thread::sleep(Duration::from_millis(2));
+    // One after the other: each look is a connection that somebody has to take.
+    for spec in &conf.groups {
+        let path = socket_path(&conf.prefix, &spec.conf.name);
+        while !is_listening(&path) && begin.elapsed() < SOCKETS {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
