@@ -6,11 +6,10 @@ import os
 
 import pytest
 
-from harness.recipe import DAEMON, NGINX_DAEMON, Mount, Recipe
+from harness.recipe import DAEMON, NGINX_DAEMON, Mount, Recipe, as_root
 from harness.site import check_configuration
 
 ONLY = DAEMON
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def said(server: str, certificate, recipe: Recipe) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from harness import processes
 from harness.load import Load
-from harness.recipe import DAEMON, NGINX_DAEMON, Mount, Recipe, is_nginx
+from harness.recipe import DAEMON, NGINX_DAEMON, Mount, Recipe, declare
 from harness.wait import until
 
 ONLY = DAEMON
@@ -97,12 +97,9 @@ def test_reloads_of_the_server_lose_nothing(start):
 
 def test_reload_brings_other_options_and_other_groups(start, server):
     """What the configuration says now: more processes, one group less, one more."""
-    declare = "wsgi_daemon_process {}{};" if is_nginx(server) else "WSGIDaemonProcess {}{}"
-    user = " user=www-data" if os.geteuid() == 0 else ""
-    key = "nginx" if is_nginx(server) else "httpd"
     one = recipe(SCRIPT.format("one"), processes="2")
     other = Mount("@DIR@/scripts/own.wsgi", nginx="wsgi_process_group leaves;", httpd="WSGIProcessGroup leaves")
-    site = start(replace(one, mounts={**one.mounts, "/other": other}, main={key: declare.format("leaves", user)}))
+    site = start(replace(one, mounts={**one.mounts, "/other": other}, main=declare(server, "leaves")))
     until(lambda: len(site.daemon_workers()) == 2 and len(site.daemon_workers("leaves")) == 1, "both groups")
     text = site.place.configuration.read_text()
     with Load(site.port, "/") as load, Load(site.port, "/other") as moving:
@@ -142,9 +139,8 @@ def application(environ, start_response):
 @pytest.mark.servers(NGINX_DAEMON)
 def test_many_groups_start_in_turns(start):
     """Twenty groups: each is served, and only as many load at a time as the machine has room for."""
-    user = " user=www-data" if os.geteuid() == 0 else ""
     names = [f"group{number}" for number in range(20)]
-    main = {"nginx": " ".join(f"wsgi_daemon_process {name} threads=1{user};" for name in names)}
+    main = declare(NGINX_DAEMON, *(f"{name} threads=1" for name in names))
     mounts = {f"/{name}": Mount("@DIR@/scripts/own.wsgi", nginx=f"wsgi_process_group {name};") for name in names}
     site = start(Recipe(mounts=mounts, main=main, files={"scripts/own.wsgi": COUNTING}))
     for name in names:

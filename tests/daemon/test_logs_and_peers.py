@@ -9,9 +9,7 @@ import struct
 import subprocess
 import sys
 
-import pytest
-
-from harness.recipe import DAEMON, Recipe, is_nginx
+from harness.recipe import DAEMON, Recipe, as_root, is_nginx
 from harness.wait import until
 from harness.wire import Wire
 
@@ -36,7 +34,7 @@ sys.exit(1 if said else 0)
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@as_root
 def test_stranger_is_refused_whatever_the_sockets_mode(start):
     """Mode 0600 keeps others out; where somebody loosened it, the peer's credentials do."""
     site = start(Recipe(mounts={"/": "daemon.wsgi"}))

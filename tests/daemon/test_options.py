@@ -7,11 +7,10 @@ import os
 
 import pytest
 
-from harness.recipe import DAEMON, Mount, Recipe
+from harness.recipe import DAEMON, Mount, Recipe, as_root
 from harness.wait import until
 
 ONLY = DAEMON
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 RESTRICTED = Mount(
     "daemon.wsgi",
     nginx="wsgi_process_group $arg_group; wsgi_restrict_process app;",

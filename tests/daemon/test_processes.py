@@ -9,10 +9,8 @@ import pwd
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from harness import processes
-from harness.recipe import DAEMON, Recipe
+from harness.recipe import DAEMON, Recipe, as_root
 from harness.wait import until
 
 ONLY = DAEMON
@@ -22,8 +20,6 @@ RECIPE = Recipe(
     threads=2,
     environment={"SECRET": "of the server"},
 )
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def about(site, target: str = "/about") -> dict:

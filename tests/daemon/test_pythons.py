@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.recipe import DAEMON, Mount, Recipe, is_nginx
+from harness.recipe import DAEMON, Mount, Recipe, declare
 
 ONLY = DAEMON
 
@@ -52,16 +52,11 @@ def pythons():
 def test_each_group_has_its_own_python(start, server, pythons):
     """Three versions at once, each with its own standard library."""
     mounts, declared = {"/system": "daemon.wsgi"}, []
-    user = " user=www-data" if os.geteuid() == 0 else ""
     for minor, home in pythons.items():
         name = f"python{minor}"
         mounts[f"/{name}"] = Mount("daemon.wsgi", nginx=f"wsgi_process_group {name};", httpd=f"WSGIProcessGroup {name}")
-        declared.append(f"{name} threads=2{user} python-home={home}")
-    if is_nginx(server):
-        main = {"nginx": " ".join(f"wsgi_daemon_process {one};" for one in declared)}
-    else:
-        main = {"httpd": "\n".join(f"WSGIDaemonProcess {one}" for one in declared)}
-    site = start(Recipe(mounts=mounts, main=main))
+        declared.append(f"{name} threads=2 python-home={home}")
+    site = start(Recipe(mounts=mounts, main=declare(server, *declared)))
     assert site.get("/system/about").json()["group"] == "app"
     for minor, home in pythons.items():
         answer = site.get(f"/python{minor}/about")

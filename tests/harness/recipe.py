@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).resolve().parent.parent
 APPS = TESTS / "apps"
 MODULES = Path(os.environ.get("NEAT_MODULES", TESTS.parent / "build" / "modules")).resolve()
@@ -21,6 +23,8 @@ NGINX_DAEMON = "nginx-daemon"
 EVENT_DAEMON = "httpd-event-daemon"
 EMBEDDED = (NGINX, EVENT, PREFORK)
 DAEMON = (NGINX_DAEMON, EVENT_DAEMON)
+#: For a test that needs another user than its own.
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 #: Every end-to-end test runs in these.
 SERVERS = (*EMBEDDED, *DAEMON)
 
@@ -33,6 +37,14 @@ def is_daemon(server: str) -> bool:
 def is_nginx(server: str) -> bool:
     """Whether a server is nginx."""
     return server in (NGINX, NGINX_DAEMON)
+
+
+def declare(server: str, *groups: str) -> dict[str, str]:
+    """Declarations of further process groups, each a name and options, for `Recipe.main`."""
+    user = " user=www-data" if os.geteuid() == 0 else ""
+    if is_nginx(server):
+        return {"nginx": " ".join(f"wsgi_daemon_process {group}{user};" for group in groups)}
+    return {"httpd": "\n".join(f"WSGIDaemonProcess {group}{user}" for group in groups)}
 
 
 @dataclass(frozen=True)
