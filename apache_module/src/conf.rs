@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use shared::conf::location::LocationConf;
-use shared::conf::process::ProcessConf;
+use shared::conf::server::ProcessConf;
 
 use crate::ffi::Regex;
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
 
 use shared::exchange::{Body, BodyError, End, Exchange, SendError};
-use shared::http::head::RequestHead;
+use shared::http::packed::RequestHead;
 use shared::log::Level;
 use shared::wsgi::response::ResponseHead;
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use shared::conf::location::LocationConf;
 use shared::conf::mount::{Target, pack};
-use shared::http::head::{HeadBuilder, RequestHead};
 use shared::http::key::Key;
+use shared::http::packed::{HeadBuilder, RequestHead};
 
 use crate::ffi::{Request, banner};
 

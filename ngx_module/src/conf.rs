@@ -12,15 +12,14 @@ use shared::conf::group::GroupConf;
 use shared::conf::groups::{Choice, Groups};
 use shared::conf::location::LocationConf;
 use shared::conf::mount::{self, Target, TargetError};
-use shared::conf::process::ProcessConf;
-use shared::http::head::{HeadBuilder, RequestHead};
+use shared::conf::server::ProcessConf;
 use shared::http::key::Key;
+use shared::http::packed::{HeadBuilder, RequestHead};
 use shared::loader::load;
 use shared::loader::locate::{self, Python};
 use shared::vocabulary::Setting;
 use thiserror::Error;
 
-use crate::daemons;
 use crate::entry;
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
@@ -28,6 +27,7 @@ use crate::ffi::cycle;
 use crate::ffi::location::Location;
 use crate::ffi::request::Request;
 use crate::ffi::upstream::{Timeouts, Upstream, UpstreamConf};
+use crate::groups;
 
 /// The configuration of the process.
 pub struct MainConf {
@@ -226,7 +226,7 @@ impl LocConf {
                 conf.refuse(&format!("\"wsgi_process_group\": {error}"));
                 return None;
             }
-            self.group = Group::Named(Arc::new(daemons::upstream(main, &name)));
+            self.group = Group::Named(Arc::new(groups::upstream(main, &name)));
         }
         let is_restricted = main.process.restrict_embedded();
         main.is_used |= !matches!(self.group, Group::Named(_)) && !is_restricted;
@@ -330,7 +330,7 @@ pub fn is_there(mount: &RequestHead) -> bool {
 /// # Errors
 /// There is no Python that can be loaded, or no engine.
 pub fn decide_process(main: &mut MainConf) -> Result<(), String> {
-    daemons::check(main)?;
+    groups::check(main)?;
     if !main.is_used {
         return Ok(());
     }

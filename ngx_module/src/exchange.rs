@@ -4,13 +4,13 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use shared::exchange::{Body, BodyError, End, Exchange, SendError};
-use shared::http::head::RequestHead;
+use shared::http::packed::RequestHead;
 use shared::log::Level;
 use shared::wsgi::response::{OwnedResponseHead, ResponseHead};
 
 use crate::link::{Item, Link};
-use crate::process::Worker;
 use crate::request_body::{Stored, StoredBody};
+use crate::worker::Worker;
 
 /// From this size on, bytes are sent from where they lie.
 const LENT: usize = 64 * 1024;

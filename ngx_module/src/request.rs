@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use shared::http::head::{HeadBuilder, RequestHead};
 use shared::http::key::Key;
+use shared::http::packed::{HeadBuilder, RequestHead};
 use shared::http::target;
 
 use crate::conf::LocConf;

@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use shared::http::head::entries;
+use shared::http::packed::entries;
 use shared::wire::decode::{Side, header};
 use shared::wire::frame::{KEPT, next_exchange};
 use shared::wire::session::{Answers, Incoming, Requests};

@@ -44,7 +44,7 @@ def test_arrows_lead_to_the_rules_and_nowhere_else(packages):
     assert arrows == {
         "neat-shared": set(),
         "neat-engine": {"neat-shared"},
-        "neat-daemon": {"neat-shared"},
+        "neatd": {"neat-shared"},
         "ngx-http-wsgi-module": {"neat-shared"},
         "mod-neat": {"neat-shared", "httpd-sys"},
         "httpd-sys": set(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use shared::exchange::{Body, Exchange};
-use shared::http::head::get;
 use shared::http::key::Key;
+use shared::http::packed::get;
 use shared::loader::ForeignExchange;
 
 use crate::application::{self, Mount};

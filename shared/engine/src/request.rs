@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3::prelude::*;
 use shared::exchange::{BodyError, End, Exchange, SendError};
-use shared::http::head::get;
 use shared::http::key::Key;
 use shared::http::length::Budget;
+use shared::http::packed::get;
 use shared::loader::ForeignExchange;
 use shared::log::Level;
 use shared::wsgi::response::OwnedResponseHead;
 
+use crate::fork;
 use crate::opening::{Opening, described};
-use crate::process;
 
 /// How long a send may be and still be made while attached, where the exchange says that it does not wait.
 const INSTANT: usize = 32 * 1024;
@@ -186,7 +186,7 @@ impl Request {
 
     /// Reads the body, detached.
     pub fn read_body(&self, py: Python<'_>, into: &mut [u8]) -> Result<usize, Unread> {
-        if process::is_forked() {
+        if fork::is_forked() {
             return Err(Unread::Child);
         }
         py.detach(|| self.exchange().as_mut().ok_or(Unread::Over)?.read_body(into).map_err(Unread::Server))
@@ -214,7 +214,7 @@ impl Request {
         offset: u64,
         length: u64,
     ) -> Result<Sent, Refusal> {
-        if process::is_forked() {
+        if fork::is_forked() {
             return Err(Refusal::Child);
         }
         py.detach(|| self.pass_file(&mut self.exchange(), file, offset, length))
@@ -252,7 +252,7 @@ impl Request {
         bytes: usize,
         work: impl FnOnce(&mut Option<ForeignExchange>) -> Result<R, Refusal> + Send,
     ) -> Result<R, Refusal> {
-        if process::is_forked() {
+        if fork::is_forked() {
             return Err(Refusal::Child);
         }
         if bytes <= INSTANT {
@@ -274,7 +274,7 @@ impl Request {
 
     /// Ends the request for whoever still holds on to it.
     fn give_back(&self) {
-        if process::is_forked() {
+        if fork::is_forked() {
             // The child's copy: the parent ends the real one.
             std::mem::forget(self.free_exchange().and_then(|mut exchange| exchange.take()));
         } else {

@@ -5,10 +5,10 @@ use std::path::Path;
 use thiserror::Error;
 
 use super::group::GroupConf;
-use crate::daemon::conf::{GroupSpec, check_sockets};
-use crate::daemon::reach::check_sockets_directory;
-use crate::daemon::system;
+use crate::launch::handover::{GroupSpec, check_sockets};
 use crate::loader::locate::locate;
+use crate::preflight;
+use crate::preflight::directories::check_sockets_directory;
 use crate::vocabulary::value::ValueError;
 
 /// Which processes run an application, as written.
@@ -159,7 +159,7 @@ impl Groups {
         for spec in &self.specs {
             let wrong =
                 |error: &dyn std::fmt::Display| format!("process group \"{}\": {error}", spec.conf.name);
-            system::check(&spec.conf, server).map_err(|error| wrong(&error))?;
+            preflight::check(&spec.conf, server).map_err(|error| wrong(&error))?;
         }
         check_sockets(prefix, self.specs.iter().map(|spec| spec.conf.name.as_str()))?;
         check_sockets_directory(prefix.parent().unwrap_or_else(|| Path::new("/")), server)

@@ -1,10 +1,10 @@
-//! Configuration in two stages: as written ([`location`], [`process`]), as decided ([`mount`]).
+//! Configuration in two stages: as written ([`location`], [`server`]), as decided ([`mount`]).
 
 pub mod group;
 pub mod groups;
 pub mod location;
 pub mod mount;
-pub mod process;
+pub mod server;
 
 use crate::loader::locate::locate;
 use crate::vocabulary::Setting;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::conf::location::LocationConf;
-use crate::http::head::{HeadBuilder, RequestHead};
 use crate::http::key::Key;
+use crate::http::packed::{HeadBuilder, RequestHead};
 
 /// What an application is loaded from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -27,7 +27,7 @@ use nginx_sys::{
     ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_pcalloc, ngx_pool_cleanup_add, ngx_str_t,
 };
 use shared::ffi::guard::guard;
-use shared::http::head::RequestHead;
+use shared::http::packed::RequestHead;
 use shared::wire::Reader;
 use shared::wire::session::Answers;
 

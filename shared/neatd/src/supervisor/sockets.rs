@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{Backlog, listen};
 use nix::unistd::{Uid, chown};
-use shared::daemon::launch::is_listening;
+use shared::launch::is_listening;
 
 /// Binds a socket that only `owner` may connect to. The process's mask keeps others out before its mode is set.
 ///

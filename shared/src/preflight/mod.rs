@@ -1,13 +1,20 @@
 //! What a process group asks of the system, judged before anything is started: users, directories, the Python.
 
+#[allow(unsafe_code)]
+mod acl;
+pub(crate) mod directories;
+pub mod identity;
+#[cfg(test)]
+mod tree;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nix::unistd::{Gid, Uid};
 use thiserror::Error;
 
-use super::identity::{self, Identity, IdentityError};
-use super::reach;
+use self::identity::{Identity, IdentityError};
+
 use crate::conf::group::GroupConf;
 use crate::loader::locate::{LocateError, locate, minor_of_name};
 
@@ -110,7 +117,7 @@ pub fn check(conf: &GroupConf, server: Option<(u32, u32)>) -> Result<(), SystemE
     if server.is_none() {
         check_without_root(conf, &identity)?;
     }
-    reach::check(conf, &identity)?;
+    directories::check(conf, &identity)?;
     // What is inside of a chroot is another system's.
     if conf.chroot.is_none() { check_python(conf) } else { Ok(()) }
 }
@@ -176,7 +183,7 @@ fn check_python(conf: &GroupConf) -> Result<(), SystemError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::tree::Tree;
+    use crate::preflight::tree::Tree;
     use std::os::unix::fs::symlink;
 
     fn group(options: &str) -> GroupConf {

@@ -13,7 +13,7 @@ use super::connection::{Connection, Inbound};
 use super::exchange::{Arrival, DaemonExchange};
 use super::hub::{Hub, Limits};
 use super::log;
-use crate::peers::Caller;
+use crate::clients::Caller;
 
 /// How much is received at a time.
 const PORTION: usize = 64 * 1024;

@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use shared::client::Pool as Connections;
 use shared::conf::groups::{Choice, ChoiceError, Groups};
 use shared::conf::mount::{Target, pack};
-use shared::daemon::client::Pool as Connections;
-use shared::daemon::conf::DaemonConf;
-use shared::daemon::launch::{Daemons, FILE};
+use shared::launch::handover::DaemonConf;
+use shared::launch::{Daemons, FILE};
 use shared::log::Level;
 use shared::vocabulary::value::ValueError;
 
+use crate::child::{ProcessError, engine_file};
 use crate::conf::{DirectoryConf, ServerConf};
 use crate::ffi::{Server, main_server_line, run_directory, server_user, startup_line, version};
 use crate::log;
-use crate::process::{ProcessError, engine_file};
 
 /// What the configuration says, anew with each reading of it.
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 pub mod connection;
 pub mod exchange;
+pub mod handover;
 pub mod hub;
-pub mod inbox;
 pub mod reading;
 pub mod watchdog;
 
@@ -19,12 +19,12 @@ use shared::ffi::guard::guard;
 use shared::loader::load::Engine;
 use shared::log::Level;
 
-use crate::board::{Board, now};
-use crate::message::{self, Report};
-use crate::peers::Peers;
+use crate::clients::Peers;
+use crate::control::{self, Report};
+use crate::scoreboard::{Board, now};
 use crate::signals;
+use handover::Inboxes;
 use hub::{Hub, Limits, Requests};
-use inbox::Inboxes;
 use watchdog::Watchdog;
 
 /// How long application threads may go on when the process ends, at most.
@@ -40,7 +40,7 @@ pub fn report_to(reports: OwnedFd) {
 
 /// Tells the supervisor; on standard error where it cannot be told.
 pub fn report(report: &Report) {
-    let told = REPORTS.get().is_some_and(|reports| message::tell(reports, report));
+    let told = REPORTS.get().is_some_and(|reports| control::tell(reports, report));
     if let (false, Report::Log { text, .. }) = (told, report) {
         eprintln!("{text}");
     }
@@ -48,7 +48,7 @@ pub fn report(report: &Report) {
 
 /// Writes a line that belongs to no request.
 pub fn log(level: Level, text: &[u8]) {
-    report(&Report::Log { pid: std::process::id(), level: level as u32, text: message::cut(text) });
+    report(&Report::Log { pid: std::process::id(), level: level as u32, text: control::cut(text) });
 }
 
 /// What a worker needs.

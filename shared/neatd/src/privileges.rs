@@ -4,7 +4,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 use shared::conf::group::GroupConf;
-use shared::daemon::identity::Identity;
+use shared::preflight::identity::Identity;
 use thiserror::Error;
 
 /// Why a group's processes cannot be what they are to be.

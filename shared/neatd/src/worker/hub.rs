@@ -21,10 +21,10 @@ use shared::log::Level;
 
 use super::connection::Connection;
 use super::exchange::DaemonExchange;
-use super::inbox::Inboxes;
+use super::handover::Inboxes;
 use super::reading;
-use crate::board::{Board, ThreadSlot, now};
-use crate::peers::Peers;
+use crate::clients::Peers;
+use crate::scoreboard::{Board, ThreadSlot, now};
 
 /// How long a request waits behind busy threads before an idle one is woken.
 const SLICE: Duration = Duration::from_micros(500);

@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_place_says_which_request_runs() {
-        let memory = shared::daemon::launch::memory().unwrap();
+        let memory = shared::launch::memory().unwrap();
         memory.set_len(Board::size(3, 2) as u64).unwrap();
         let (board, other) = (Board::map(&memory, 3, 2).unwrap(), Board::map(&memory, 3, 2).unwrap());
         board.clear(2);

@@ -9,12 +9,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::client::Pool;
-use super::conf::socket_path;
+use super::Pool;
 use crate::conf::group::GroupConf;
 use crate::exchange::{Body, BodyError, End, Exchange, SendError};
-use crate::http::head::HeadBuilder;
 use crate::http::key::Key;
+use crate::http::packed::HeadBuilder;
+use crate::launch::handover::socket_path;
 use crate::log::Level;
 use crate::wire::decode::Side;
 use crate::wire::{Frame, Kind, Reader, encode};

@@ -17,8 +17,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use shared::daemon::conf::DaemonConf;
-use shared::daemon::launch;
+use shared::launch;
+use shared::launch::handover::DaemonConf;
 use shared::log::Level;
 
 use crate::log::Log;

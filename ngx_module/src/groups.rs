@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shared::daemon::conf::{DaemonConf, socket_path};
-use shared::daemon::launch::{Daemons, FILE};
+use shared::launch::handover::{DaemonConf, socket_path};
+use shared::launch::{Daemons, FILE};
 use shared::log::Level;
 
 use crate::conf::{Group, LocConf, MainConf, engine_file};

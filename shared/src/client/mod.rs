@@ -4,6 +4,9 @@
 //! Connections to a group's socket are kept and used again, the most recent first. A request goes out a second time only where
 //! it is certain that it was not begun: a request that ends its process is not to end another.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
@@ -21,10 +24,10 @@ use nix::sys::time::TimeVal;
 use thiserror::Error;
 
 use crate::conf::group::GroupConf;
-use crate::daemon::conf::socket_path;
 use crate::exchange::{Body, End, Exchange, SendError};
-use crate::http::head::get;
 use crate::http::key::Key;
+use crate::http::packed::get;
+use crate::launch::handover::socket_path;
 use crate::log::Level;
 use crate::wire::decode::Side;
 use crate::wire::session::Answers;

@@ -6,7 +6,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use shared::wire::decode::Side;
 use shared::wire::{Frame, Reader, encode};
 
-use crate::peers::{Caller, Peers};
+use crate::clients::{Caller, Peers};
 
 /// Connections that are answered at a time.
 const MOST: usize = 256;

@@ -3,6 +3,8 @@
 //! The master holds one end of a socket, its children inherit copies of it, and neatd the other end: the lifeline. When the last
 //! process of the server is gone neatd reads its end and leaves. A byte on it says that the configuration was written anew.
 
+pub mod handover;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -18,7 +20,7 @@ use nix::sys::socket::{
 };
 use thiserror::Error;
 
-use super::conf::{DaemonConf, socket_path};
+use self::handover::{DaemonConf, socket_path};
 
 /// neatd's file name; it lies beside the server modules.
 pub const FILE: &str = "neatd";

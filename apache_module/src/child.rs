@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::conf::{DirectoryConf, ServerConf};
 use crate::ffi::{Mpm, Pool, Server, version};
-use crate::{daemons, log};
+use crate::{groups, log};
 
 /// How long the threads of an application are waited for when a child ends.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,10 +60,10 @@ pub fn engine_file() -> Result<PathBuf, ProcessError> {
 pub fn check(main: Server<'_>) -> Result<(), ProcessError> {
     let Some(conf) = main.conf::<ServerConf>() else { return Ok(()) };
     engine_file()?;
-    if daemons::needs_embedded(main) {
+    if groups::needs_embedded(main) {
         locate(conf.process.home())?;
     }
-    daemons::check(main)
+    groups::check(main)
 }
 
 /// Whether the configuration keeps applications out of httpd's own processes.
@@ -74,8 +74,8 @@ pub fn is_restricted(server: Server<'_>) -> bool {
 /// Starts Python in a child, and sees to its end.
 pub fn begin(pool: Pool<'_>, main: Server<'static>) {
     let Some(conf) = main.conf::<ServerConf>() else { return };
-    daemons::begin(main);
-    if !daemons::needs_embedded(main) {
+    groups::begin(main);
+    if !groups::needs_embedded(main) {
         return;
     }
     match launch(conf) {

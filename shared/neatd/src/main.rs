@@ -5,19 +5,19 @@
 //! through: requests of the server's connections into `Exchange`s for the engine. What this room must never know: a type of
 //! nginx, httpd or Python.
 
-mod board;
+mod clients;
+mod control;
 mod keeper;
 mod log;
-mod message;
-mod peers;
 mod privileges;
+mod scoreboard;
 mod signals;
 mod supervisor;
 mod title;
 mod worker;
 mod zygote;
 
-use shared::daemon::launch;
+use shared::launch;
 
 fn main() {
     let title = std::env::args().next().unwrap_or_default();

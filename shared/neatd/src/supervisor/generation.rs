@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use shared::conf::group::GroupConf;
-use shared::daemon::conf::{DaemonConf, GroupSpec, socket_path};
-use shared::daemon::launch;
+use shared::launch;
+use shared::launch::handover::{DaemonConf, GroupSpec, socket_path};
 
 use super::memory::oom_kills;
 use super::sockets;
-use crate::board::Board;
-use crate::message::{self, Command};
-use crate::peers::Peers;
+use crate::clients::Peers;
+use crate::control::{self, Command};
+use crate::scoreboard::Board;
 use crate::zygote::ZygoteConf;
 
 /// What a worker does.
@@ -167,8 +167,8 @@ impl Generation {
             let shown = launch::memory().map_err(|error| text(&error))?;
             shown.set_len(Board::size(slots, threads) as u64).map_err(|error| text(&error))?;
             let board = Board::map(&shown, slots, threads).map_err(|error| text(&error))?;
-            let (commands, their_commands) = message::pair().map_err(|error| text(&error))?;
-            let (reports, their_reports) = message::pair().map_err(|error| text(&error))?;
+            let (commands, their_commands) = control::pair().map_err(|error| text(&error))?;
+            let (reports, their_reports) = control::pair().map_err(|error| text(&error))?;
             let neatd = conf.engine.with_file_name(launch::FILE);
             // Room for the title of a worker.
             let room = " ".repeat(spec.conf.display_name.len() + 8);
@@ -211,7 +211,7 @@ impl Generation {
 
     /// Tells the zygote.
     pub fn command(&self, command: &Command) {
-        message::tell(&self.commands, command);
+        control::tell(&self.commands, command);
     }
 
     /// Asks for a worker; `false` when there is no place or no zygote.
@@ -222,7 +222,7 @@ impl Generation {
         let now = Instant::now();
         // Cheap, and good enough to keep workers from leaving at the same moment.
         let mix = u64::from(now.elapsed().subsec_nanos())
-            ^ crate::board::now().wrapping_mul(0x9E37_79B9)
+            ^ crate::scoreboard::now().wrapping_mul(0x9E37_79B9)
             ^ (slot as u64) << 7;
         let jitter = u32::try_from(mix.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40).unwrap_or(0) % 100;
         self.workers.push(Worker {

@@ -13,19 +13,19 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use shared::conf::group::GroupConf;
-use shared::daemon::conf::{DaemonConf, GroupSpec, socket_path};
-use shared::http::head::get;
 use shared::http::key::Key;
+use shared::http::packed::get;
+use shared::launch::handover::{DaemonConf, GroupSpec, socket_path};
 use shared::log::Level;
 
 use super::generation::{Doing, Generation, Place, Stage, make_place};
 use super::memory::{cause_of_kill, memory_of};
 use super::responder::Responder;
 use super::sockets;
-use crate::board::now;
+use crate::clients::Peers;
+use crate::control::{Command, Heard, Report, hear};
 use crate::log::Log;
-use crate::message::{Command, Heard, Report, hear};
-use crate::peers::Peers;
+use crate::scoreboard::now;
 
 /// The longest pause between two tries to start a group.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -16,8 +16,8 @@ use shared::wire::encode;
 
 use super::hub::{Hub, Served};
 use super::{log, report};
-use crate::board::Board;
-use crate::message::Report;
+use crate::control::Report;
+use crate::scoreboard::Board;
 
 /// How far a thread's request has come.
 #[derive(Clone, Copy, PartialEq, Eq)]

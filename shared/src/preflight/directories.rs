@@ -4,9 +4,9 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 
-use super::access_list::has_access_list;
+use super::SystemError;
+use super::acl::has_access_list;
 use super::identity::Identity;
-use super::system::SystemError;
 use crate::conf::group::GroupConf;
 
 /// Judges a group's chroot and home.
@@ -106,7 +106,7 @@ fn enter(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::tree::Tree;
+    use crate::preflight::tree::Tree;
     use std::os::unix::fs::symlink;
 
     /// What is said about the directories of a group whose user owns nothing here.

@@ -17,19 +17,19 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use serde::{Deserialize, Serialize};
 use shared::conf::group::GroupConf;
-use shared::daemon::identity::{self, Identity, IdentityError};
-use shared::daemon::launch;
-use shared::http::head::get;
 use shared::http::key::Key;
+use shared::http::packed::get;
+use shared::launch;
 use shared::loader::load::{self, Engine, ForkError, Start};
 use shared::loader::locate::locate;
 use shared::log::Level;
+use shared::preflight::identity::{self, Identity, IdentityError};
 
-use crate::board::Board;
-use crate::message::{Command, Heard, Report, hear};
-use crate::peers::Peers;
+use crate::clients::Peers;
+use crate::control::{Command, Heard, Report, hear};
 use crate::privileges;
-use crate::worker::inbox::Inboxes;
+use crate::scoreboard::Board;
+use crate::worker::handover::Inboxes;
 use crate::worker::{self, Setup};
 use crate::{signals, title};
 
