@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use shared::conf::judge;
 use shared::conf::mount::check_callable;
+use shared::conf::validate;
 use shared::vocabulary::value::{Value, ValueError, parse};
 use shared::vocabulary::{Directive, Setting};
 
@@ -24,7 +24,7 @@ pub fn take(
     directory: &mut DirectoryConf,
 ) -> Result<(), ValueError> {
     let value = parse(directive, words)?;
-    judge(directive.setting, &value)?;
+    validate(directive.setting, &value)?;
     match (directive.setting, &value) {
         (Setting::ProcessGroup, Value::Word(name)) => groups::choose(name, place),
         (Setting::DaemonProcess, Value::Words(words)) => return groups::declare(words, place),

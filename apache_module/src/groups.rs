@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use shared::client::Pool as Connections;
 use shared::conf::groups::{Choice, ChoiceError, Groups};
 use shared::conf::mount::{Target, pack};
-use shared::launch::handover::DaemonConf;
-use shared::launch::{Daemons, FILE};
+use shared::launch::handover::Handover;
+use shared::launch::{FILE, Neatd};
 use shared::log::Level;
 use shared::vocabulary::value::ValueError;
 
@@ -29,7 +29,7 @@ struct Written {
 
 static WRITTEN: Mutex<Option<Written>> = Mutex::new(None);
 /// neatd, as the parent holds it.
-static DAEMONS: Mutex<Option<Daemons>> = Mutex::new(None);
+static NEATD: Mutex<Option<Neatd>> = Mutex::new(None);
 /// A child's connections to each group.
 static CONNECTIONS: OnceLock<HashMap<String, Arc<Connections>>> = OnceLock::new();
 
@@ -145,11 +145,11 @@ pub fn launch(main: Server<'_>) -> Result<(), ProcessError> {
     let mut guard = lock(&WRITTEN);
     let Some(written) = guard.as_mut().filter(|written| !written.groups.is_empty()) else {
         // Its workers leave when the last child that knows them is gone.
-        *lock(&DAEMONS) = None;
+        *lock(&NEATD) = None;
         return Ok(());
     };
     load_ahead(main, &mut written.groups);
-    let conf = DaemonConf {
+    let conf = Handover {
         server: "apache".to_owned(),
         server_version: version(),
         prefix: prefix(main),
@@ -159,7 +159,7 @@ pub fn launch(main: Server<'_>) -> Result<(), ProcessError> {
         engine: engine_file()?,
         groups: written.groups.specs().to_vec(),
     };
-    let mut daemons = lock(&DAEMONS);
+    let mut daemons = lock(&NEATD);
     if let Some(running) = daemons.as_mut() {
         match running.renew(&conf) {
             Ok(()) => return Ok(()),
@@ -169,8 +169,7 @@ pub fn launch(main: Server<'_>) -> Result<(), ProcessError> {
             ),
         }
     }
-    let launched =
-        Daemons::launch(&neatd()?, &conf).map_err(|error| ProcessError::Group(error.to_string()))?;
+    let launched = Neatd::launch(&neatd()?, &conf).map_err(|error| ProcessError::Group(error.to_string()))?;
     *daemons = Some(launched);
     Ok(())
 }

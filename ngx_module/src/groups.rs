@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shared::launch::handover::{DaemonConf, socket_path};
-use shared::launch::{Daemons, FILE};
+use shared::launch::handover::{Handover, socket_path};
+use shared::launch::{FILE, Neatd};
 use shared::log::Level;
 
 use crate::conf::{Group, LocConf, MainConf, engine_file};
@@ -19,7 +19,7 @@ use crate::log;
 const INTERNAL_SERVER_ERROR: Code = 500;
 
 /// neatd, as the master holds it: over reloads, and until the last of its workers is gone.
-static DAEMONS: Mutex<Option<Daemons>> = Mutex::new(None);
+static NEATD: Mutex<Option<Neatd>> = Mutex::new(None);
 
 /// Where the sockets are, unless the configuration says so: with nginx's pid file.
 fn prefix(main: &MainConf) -> PathBuf {
@@ -86,7 +86,7 @@ pub fn launch(cycle: Cycle<'_>) {
     if cycle::is_testing() {
         return;
     }
-    let mut daemons = DAEMONS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut daemons = NEATD.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(main) = cycle.main_conf().filter(|main| !main.groups.is_empty()) else {
         // Its workers leave when the last worker of nginx that knows them is gone.
         *daemons = None;
@@ -98,7 +98,7 @@ pub fn launch(cycle: Cycle<'_>) {
         Err(why) => return log::emergency(&why),
     };
     let neatd = engine.with_file_name(FILE);
-    let conf = DaemonConf {
+    let conf = Handover {
         server: "nginx".to_owned(),
         server_version: cycle::VERSION,
         prefix: prefix(main),
@@ -117,7 +117,7 @@ pub fn launch(cycle: Cycle<'_>) {
             }
         }
     }
-    match Daemons::launch(&neatd, &conf) {
+    match Neatd::launch(&neatd, &conf) {
         Ok(launched) => *daemons = Some(launched),
         Err(error) => log::emergency(&error.to_string()),
     }

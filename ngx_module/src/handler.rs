@@ -109,7 +109,7 @@ fn mount_of(
     request: Request,
     conf: &LocConf,
     group: &str,
-) -> Result<Arc<shared::http::packed::RequestHead>, Code> {
+) -> Result<Arc<shared::http::packed::Packed>, Code> {
     conf.mount(&request, group).map_err(|error| {
         if !matches!(error, NoMount::Value) {
             log::request(request, Level::Error, error.to_string().as_bytes());

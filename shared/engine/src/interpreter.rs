@@ -160,7 +160,7 @@ fn initialise(program: &[u8]) -> Result<(), String> {
             status = start(&raw const config);
         }
         clear(&raw mut config);
-        judge(&status)
+        validate(&status)
     }
 }
 
@@ -180,7 +180,7 @@ pub unsafe fn symbol<F: Copy>(name: &std::ffi::CStr) -> Result<F, String> {
 
 /// # Safety
 /// The strings of `status` are CPython's.
-unsafe fn judge(status: &Status) -> Result<(), String> {
+unsafe fn validate(status: &Status) -> Result<(), String> {
     if status.kind == 0 {
         return Ok(());
     }

@@ -8,6 +8,7 @@
 //! a built-in function over a capsule, so that an interpreter with a GIL of its own stays possible.
 
 mod application;
+mod call_input;
 mod capsule;
 mod entry;
 mod environ;
@@ -18,7 +19,6 @@ mod input;
 mod interpreter;
 mod names;
 mod native;
-mod opening;
 mod request;
 mod serve;
 mod start_response;

@@ -14,8 +14,8 @@ use shared::loader::ForeignExchange;
 use shared::log::Level;
 use shared::wsgi::response::OwnedResponseHead;
 
+use crate::call_input::{CallInput, request_line};
 use crate::fork;
-use crate::opening::{Opening, described};
 
 /// How long a send may be and still be made while attached, where the exchange says that it does not wait.
 const INSTANT: usize = 32 * 1024;
@@ -27,11 +27,11 @@ pub struct Request {
     /// locked, this one is first.
     exchange: Mutex<Option<ForeignExchange>>,
     /// Never locked across a call.
-    answer: Mutex<Answer>,
+    answer: Mutex<ResponseState>,
 }
 
 /// How far the response has come.
-struct Answer {
+struct ResponseState {
     head: Head,
     budget: Budget,
     /// Whether blocks are sent at all; known when the head has left.
@@ -111,7 +111,11 @@ impl Request {
         let request = Arc::new(Self {
             is_head: get(exchange.head(), Key::RequestMethod) == Some(b"HEAD"),
             exchange: Mutex::new(Some(exchange)),
-            answer: Mutex::new(Answer { head: Head::Missing, budget: Budget::new(None), has_body: true }),
+            answer: Mutex::new(ResponseState {
+                head: Head::Missing,
+                budget: Budget::new(None),
+                has_body: true,
+            }),
         });
         let around = CURRENT.replace(Some(Arc::clone(&request)));
         Entered { request, around }
@@ -129,20 +133,20 @@ impl Request {
         }
     }
 
-    fn answer(&self) -> MutexGuard<'_, Answer> {
+    fn answer(&self) -> MutexGuard<'_, ResponseState> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is needed to call the application, before anybody else knows the request.
-    pub fn opening(&self, py: Python<'_>) -> Option<Opening> {
-        self.free_exchange()?.as_ref().map(|exchange| Opening::of(py, exchange))
+    pub fn opening(&self, py: Python<'_>) -> Option<CallInput> {
+        self.free_exchange()?.as_ref().map(|exchange| CallInput::of(py, exchange))
     }
 
     /// What is told about the request in the log: method, path and script.
     pub fn about(&self, py: Python<'_>) -> String {
         let about = match self.free_exchange() {
-            Some(exchange) => exchange.as_ref().map(described),
-            None => py.detach(|| self.exchange().as_ref().map(described)),
+            Some(exchange) => exchange.as_ref().map(request_line),
+            None => py.detach(|| self.exchange().as_ref().map(request_line)),
         };
         about.unwrap_or_default()
     }

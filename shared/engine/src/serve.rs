@@ -14,7 +14,7 @@ use crate::interpreter::Interpreter;
 use crate::native::type_name;
 use crate::request::{Refusal, Request, Sent};
 use crate::start_response::START_RESPONSE;
-use crate::{application, capsule, environ, errors, file_wrapper, fork, input, opening, traceback};
+use crate::{application, call_input, capsule, environ, errors, file_wrapper, fork, input, traceback};
 
 /// Why a response ends before its time.
 enum Fault {
@@ -230,7 +230,7 @@ pub fn preload(py: Python<'_>, packed: &[u8]) -> bool {
     match application::mount_of(py, packed).and_then(|mount| mount.application(py)) {
         Ok(_) => true,
         Err(error) => {
-            let target = opening::target_of(packed, packed);
+            let target = call_input::target_of(packed, packed);
             let about = format!(
                 "the application {target} could not be loaded at the start; its first request tries again"
             );

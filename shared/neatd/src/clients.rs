@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 /// The users whose connections are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Peers([u32; 3]);
+pub struct AllowedClients([u32; 3]);
 
 /// A connection that was waiting.
 pub enum Caller {
     /// It may ask.
     Peer(OwnedFd),
     /// It may not, and is closed: a user's number.
-    Stranger(u32),
+    Refused(u32),
 }
 
-impl Peers {
+impl AllowedClients {
     /// Root, this process's user, and the one whom the socket is for: the web server's.
     pub fn of(owner: Option<Uid>) -> Self {
         let own = Uid::effective();
@@ -32,7 +32,7 @@ impl Peers {
         // SAFETY: just made, and nobody else's.
         let socket = unsafe { OwnedFd::from_raw_fd(accepted) };
         let uid = getsockopt(&socket, sockopt::PeerCredentials).map_or(u32::MAX, |who| who.uid());
-        Some(if self.0.contains(&uid) { Caller::Peer(socket) } else { Caller::Stranger(uid) })
+        Some(if self.0.contains(&uid) { Caller::Peer(socket) } else { Caller::Refused(uid) })
     }
 }
 
@@ -49,11 +49,13 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let listener = OwnedFd::from(listener);
         let own = Uid::effective().as_raw();
-        assert!(Peers::of(None).accept(&listener).is_none());
+        assert!(AllowedClients::of(None).accept(&listener).is_none());
         let _one = UnixStream::connect(&path).unwrap();
-        assert!(matches!(Peers::of(None).accept(&listener), Some(Caller::Peer(_))));
+        assert!(matches!(AllowedClients::of(None).accept(&listener), Some(Caller::Peer(_))));
         let _other = UnixStream::connect(&path).unwrap();
-        assert!(matches!(Peers([own + 1; 3]).accept(&listener), Some(Caller::Stranger(uid)) if uid == own));
+        assert!(
+            matches!(AllowedClients([own + 1; 3]).accept(&listener), Some(Caller::Refused(uid)) if uid == own)
+        );
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
-use shared::conf::group::GroupConf;
+use shared::conf::group::ProcessGroup;
 use shared::preflight::identity::Identity;
 use thiserror::Error;
 
@@ -35,7 +35,7 @@ fn step<T>(what: impl Into<String>, done: nix::Result<T>) -> Result<T, Privilege
 ///
 /// # Errors
 /// The first step that was refused.
-pub fn drop_to(conf: &GroupConf, identity: &Identity) -> Result<(), PrivilegeError> {
+pub fn drop_to(conf: &ProcessGroup, identity: &Identity) -> Result<(), PrivilegeError> {
     if let Some(mask) = conf.umask {
         umask(Mode::from_bits_truncate(mask));
     }

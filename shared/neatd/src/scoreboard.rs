@@ -107,18 +107,18 @@ pub fn now() -> u64 {
 }
 
 /// The mapped memory of a generation.
-pub struct Board {
+pub struct Scoreboard {
     start: NonNull<std::ffi::c_void>,
     slots: usize,
     threads: usize,
 }
 
 // SAFETY: everything in it is atomic.
-unsafe impl Send for Board {}
+unsafe impl Send for Scoreboard {}
 // SAFETY: as above.
-unsafe impl Sync for Board {}
+unsafe impl Sync for Scoreboard {}
 
-impl Board {
+impl Scoreboard {
     const fn stride(threads: usize) -> usize {
         size_of::<Slot>() + threads * size_of::<ThreadSlot>()
     }
@@ -189,8 +189,9 @@ mod tests {
     #[test]
     fn a_place_says_which_request_runs() {
         let memory = shared::launch::memory().unwrap();
-        memory.set_len(Board::size(3, 2) as u64).unwrap();
-        let (board, other) = (Board::map(&memory, 3, 2).unwrap(), Board::map(&memory, 3, 2).unwrap());
+        memory.set_len(Scoreboard::size(3, 2) as u64).unwrap();
+        let (board, other) =
+            (Scoreboard::map(&memory, 3, 2).unwrap(), Scoreboard::map(&memory, 3, 2).unwrap());
         board.clear(2);
         assert_eq!(other.threads(2)[1].request(), None);
         board.threads(2)[1].begin(b"GET", format!("/{}", "x".repeat(500)).as_bytes());

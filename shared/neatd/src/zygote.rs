@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use serde::{Deserialize, Serialize};
-use shared::conf::group::GroupConf;
+use shared::conf::group::ProcessGroup;
 use shared::http::key::Key;
 use shared::http::packed::get;
 use shared::launch;
@@ -25,10 +25,10 @@ use shared::loader::locate::locate;
 use shared::log::Level;
 use shared::preflight::identity::{self, Identity, IdentityError};
 
-use crate::clients::Peers;
+use crate::clients::AllowedClients;
 use crate::control::{Command, Heard, Report, hear};
 use crate::privileges;
-use crate::scoreboard::Board;
+use crate::scoreboard::Scoreboard;
 use crate::worker::handover::Inboxes;
 use crate::worker::{self, Setup};
 use crate::{signals, title};
@@ -37,7 +37,7 @@ use crate::{signals, title};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ZygoteConf {
     /// Its group.
-    pub group: GroupConf,
+    pub group: ProcessGroup,
     /// The packed entries of the mounts to load ahead.
     pub mounts: Vec<Vec<u8>>,
     /// `nginx` or `apache`.
@@ -55,7 +55,7 @@ pub struct ZygoteConf {
     /// The one that servers know.
     pub public_path: std::path::PathBuf,
     /// Who may ask.
-    pub peers: Peers,
+    pub peers: AllowedClients,
 }
 
 struct Zygote {
@@ -63,7 +63,7 @@ struct Zygote {
     commands: OwnedFd,
     listener: OwnedFd,
     lifeline: OwnedFd,
-    board: Arc<Board>,
+    board: Arc<Scoreboard>,
     inboxes: Inboxes,
     /// Where Python runs here.
     engine: Option<Engine>,
@@ -112,7 +112,7 @@ impl Zygote {
         set_environment(&conf.group, &identity);
         privileges::drop_to(&conf.group, &identity).map_err(|error| text(&error))?;
         let threads = usize::try_from(conf.group.threads).unwrap_or(1);
-        let board = Arc::new(Board::map(&board, conf.slots, threads).map_err(|error| text(&error))?);
+        let board = Arc::new(Scoreboard::map(&board, conf.slots, threads).map_err(|error| text(&error))?);
         let inboxes = Inboxes::new(conf.slots).map_err(|error| text(&error))?;
         let mut zygote = Self {
             conf,
@@ -378,7 +378,7 @@ fn is_hung_up(lifeline: &OwnedFd) -> bool {
     polled.iter().any(|one| one.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
 }
 
-fn set_environment(group: &GroupConf, identity: &Identity) {
+fn set_environment(group: &ProcessGroup, identity: &Identity) {
     let set = |name: &str, value: &OsStr| {
         // SAFETY: this process has one thread.
         unsafe { std::env::set_var(name, value) };

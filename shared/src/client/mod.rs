@@ -23,14 +23,14 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use thiserror::Error;
 
-use crate::conf::group::GroupConf;
+use crate::conf::group::ProcessGroup;
 use crate::exchange::{Body, End, Exchange, SendError};
 use crate::http::key::Key;
 use crate::http::packed::get;
 use crate::launch::handover::socket_path;
 use crate::log::Level;
 use crate::wire::decode::Side;
-use crate::wire::session::Answers;
+use crate::wire::session::ServerSide;
 use crate::wire::{BodyMode, Frame, Kind, Reader, WireError, encode};
 
 /// How much is received at a time, unless the group says otherwise.
@@ -64,7 +64,7 @@ enum Fault {
     Unsent,
     /// It was told that it is to ask another one.
     #[error("its process takes no further request")]
-    Closing,
+    GoAway,
     /// It does not keep to the protocol.
     #[error("its process sent {0}")]
     Wire(#[from] WireError),
@@ -102,7 +102,7 @@ pub struct Pool {
 struct Link {
     socket: OwnedFd,
     reader: Reader,
-    answers: Answers,
+    answers: ServerSide,
     /// Descriptors that came and belong to file frames that are still to come.
     files: VecDeque<OwnedFd>,
     is_new: bool,
@@ -125,7 +125,7 @@ struct Progress {
 impl Pool {
     /// No connections yet.
     #[must_use]
-    pub fn new(prefix: &Path, group: &GroupConf) -> Self {
+    pub fn new(prefix: &Path, group: &ProcessGroup) -> Self {
         Self {
             group: group.name.clone(),
             path: socket_path(prefix, &group.name),
@@ -158,7 +158,7 @@ impl Pool {
             };
             let Err(fault) = done else { return };
             let again = match &fault {
-                Fault::Closing => !progress.body_read && tries < 8,
+                Fault::GoAway => !progress.body_read && tries < 8,
                 Fault::Unsent => reused && tries < 3,
                 _ => false,
             };
@@ -214,7 +214,7 @@ impl Pool {
                     return Ok(Link {
                         socket,
                         reader: Reader::new(Side::Worker),
-                        answers: Answers::new(),
+                        answers: ServerSide::new(),
                         files: VecDeque::new(),
                         is_new: true,
                     });
@@ -255,7 +255,7 @@ impl Link {
         progress: &mut Progress,
         head_only: bool,
     ) -> Result<(), Fault> {
-        let number = self.answers.begin(head_only).ok_or(Fault::Closing)?;
+        let number = self.answers.begin(head_only).ok_or(Fault::GoAway)?;
         let mut bytes = Vec::with_capacity(1024);
         if std::mem::take(&mut self.is_new) {
             encode::hello(&mut bytes);
@@ -327,10 +327,10 @@ impl Link {
             while let Some(received) = self.reader.next(&mut input)? {
                 self.answers.take(&received)?;
                 let kind = received.frame.kind();
-                progress.received |= kind != Kind::Hello && kind != Kind::Closing;
+                progress.received |= kind != Kind::Hello && kind != Kind::GoAway;
                 match received.frame {
-                    Frame::Closing if ended => {}
-                    Frame::Closing => return Err(Fault::Closing),
+                    Frame::GoAway if ended => {}
+                    Frame::GoAway => return Err(Fault::GoAway),
                     Frame::Log(level, message) => exchange.log(level, message),
                     Frame::WantBody(wanted) => {
                         progress.body_read = true;

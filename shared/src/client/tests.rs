@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Pool;
-use crate::conf::group::GroupConf;
+use crate::conf::group::ProcessGroup;
 use crate::exchange::{Body, BodyError, End, Exchange, SendError};
 use crate::http::key::Key;
-use crate::http::packed::HeadBuilder;
+use crate::http::packed::Packer;
 use crate::launch::handover::socket_path;
 use crate::log::Level;
 use crate::wire::decode::Side;
@@ -29,7 +29,7 @@ struct Asked {
 
 impl Asked {
     fn new() -> Self {
-        let mut head = HeadBuilder::new();
+        let mut head = Packer::new();
         head.set(Key::RequestMethod, b"GET");
         Self { head: head.finish().as_bytes().to_vec(), said: Vec::new(), logged: RefCell::default() }
     }
@@ -84,7 +84,7 @@ impl Exchange for Asked {
 }
 
 /// What a worker does when a request has come, given its number.
-type Answer = fn(&mut Vec<u8>, u16);
+type Script = fn(&mut Vec<u8>, u16);
 
 /// A group of one worker that accepts connections in turn, and answers the requests of each with the next answers.
 struct Group {
@@ -97,7 +97,7 @@ struct Group {
 
 impl Group {
     /// A worker whose connections answer so; it gives the number of requests that it has seen.
-    fn answering(name: &str, connections: Vec<Vec<Answer>>) -> Self {
+    fn answering(name: &str, connections: Vec<Vec<Script>>) -> Self {
         let (directory, pool) = pool(name);
         let listener = UnixListener::bind(socket_path(&directory.join("wsgi"), "shop")).unwrap();
         let (closes, closed) = channel();
@@ -138,7 +138,7 @@ fn pool(name: &str) -> (PathBuf, Pool) {
     let directory = std::env::temp_dir().join(format!("neat-client-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&directory);
     std::fs::create_dir_all(&directory).unwrap();
-    let mut conf = GroupConf::named("shop");
+    let mut conf = ProcessGroup::named("shop");
     conf.connect_timeout = Duration::from_millis(200);
     conf.response_socket_timeout = Duration::from_millis(300);
     let pool = Pool::new(&directory.join("wsgi"), &conf);
@@ -186,7 +186,7 @@ fn a_connection_is_used_again() {
 
 #[test]
 fn what_is_flushed_leaves_before_a_cut() {
-    let cut: Answer = |bytes, exchange| {
+    let cut: Script = |bytes, exchange| {
         head(bytes, exchange);
         encode::data(bytes, Kind::Chunk, exchange, b"one");
         encode::flush(bytes, exchange);
@@ -202,7 +202,7 @@ fn what_is_flushed_leaves_before_a_cut() {
 
 #[test]
 fn a_request_that_was_not_begun_is_asked_again() {
-    let closing: Answer = |bytes, _| encode::closing(bytes);
+    let closing: Script = |bytes, _| encode::go_away(bytes);
     let group = Group::answering("closing", vec![vec![whole, closing], vec![whole]]);
     for _ in 0..2 {
         assert_eq!(Asked::new().served_by(&group.pool).0, ["head 200", "body hello", "Complete"]);
@@ -231,7 +231,7 @@ fn a_request_that_ended_its_worker_is_not_asked_again() {
 
 #[test]
 fn a_worker_that_does_not_keep_to_the_protocol_is_502() {
-    let garbage: Answer = |bytes, _| bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
+    let garbage: Script = |bytes, _| bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\n");
     let group = Group::answering("garbage", vec![vec![garbage]]);
     let (said, logged) = Asked::new().served_by(&group.pool);
     assert_eq!(said, ["Status(502)"]);
@@ -241,7 +241,7 @@ fn a_worker_that_does_not_keep_to_the_protocol_is_502() {
 
 #[test]
 fn a_worker_that_refuses_is_believed() {
-    let refuses: Answer = |bytes, exchange| encode::failed(bytes, exchange, 503, 7, b"the queue is full");
+    let refuses: Script = |bytes, exchange| encode::failed(bytes, exchange, 503, 7, b"the queue is full");
     let group = Group::answering("refuses", vec![vec![refuses]]);
     let (said, logged) = Asked::new().served_by(&group.pool);
     assert_eq!(said, ["retry after 7", "Status(503)"]);

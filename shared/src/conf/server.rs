@@ -7,7 +7,7 @@ use crate::vocabulary::value::Value;
 
 /// The settings of the process, as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProcessConf {
+pub struct ServerConf {
     home: Option<PathBuf>,
     path: Vec<PathBuf>,
     threads: Option<u32>,
@@ -15,7 +15,7 @@ pub struct ProcessConf {
     socket_prefix: Option<String>,
 }
 
-impl ProcessConf {
+impl ServerConf {
     /// Takes a setting; `false` where it is not one of the process's, or its value not of the kind that it takes.
     pub fn apply(&mut self, setting: Setting, value: &Value) -> bool {
         match (setting, value) {
@@ -70,18 +70,18 @@ mod tests {
     fn sockets_are_in_the_run_directory_unless_the_prefix_says_where() {
         let run = Path::new("/run/server");
         let prefix = |written: &str| {
-            let mut conf = ProcessConf::default();
+            let mut conf = ServerConf::default();
             assert!(conf.apply(Setting::SocketPrefix, &Value::Word(written.into())));
             conf.socket_prefix(run)
         };
-        assert_eq!(ProcessConf::default().socket_prefix(run), Path::new("/run/server/wsgi"));
+        assert_eq!(ServerConf::default().socket_prefix(run), Path::new("/run/server/wsgi"));
         assert_eq!(prefix("sock/shop"), Path::new("/run/server/sock/shop"));
         assert_eq!(prefix("/var/run/wsgi"), Path::new("/var/run/wsgi"));
     }
 
     #[test]
     fn embedded_requests_are_refused_only_where_it_is_written() {
-        let mut conf = ProcessConf::default();
+        let mut conf = ServerConf::default();
         assert!(!conf.restrict_embedded());
         assert!(conf.apply(Setting::RestrictEmbedded, &Value::Flag(true)));
         assert!(conf.restrict_embedded());
@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn what_is_needless_changes_nothing() {
-        let mut conf = ProcessConf::default();
+        let mut conf = ServerConf::default();
         assert!(conf.apply(Setting::Needless, &Value::Word("flock".into())));
         assert!(conf.apply(Setting::Needless, &Value::Flag(true)));
         assert!(!conf.apply(Setting::ProcessGroup, &Value::Word("shop".into())));
-        assert_eq!(conf, ProcessConf::default());
+        assert_eq!(conf, ServerConf::default());
     }
 }

@@ -16,11 +16,11 @@ const LONGEST_NAME: usize = 8192;
 
 /// A request's head, packed. It owns its bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestHead {
+pub struct Packed {
     bytes: Vec<u8>,
 }
 
-impl RequestHead {
+impl Packed {
     /// The packed bytes; read them with [`entries`].
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -110,7 +110,7 @@ impl<'a> Iterator for Entries<'a> {
 
 /// Packs a head. Setting a key again replaces its value; a header given again is joined (RFC 9110 section 5.3).
 #[derive(Debug)]
-pub struct HeadBuilder {
+pub struct Packer {
     bytes: Vec<u8>,
     /// Where each numbered key's entry begins, plus one; 0 where there is none.
     common: [u32; Key::COUNT],
@@ -119,13 +119,13 @@ pub struct HeadBuilder {
     pass_authorization: bool,
 }
 
-impl Default for HeadBuilder {
+impl Default for Packer {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl HeadBuilder {
+impl Packer {
     /// An empty head.
     #[must_use]
     pub fn new() -> Self {
@@ -175,7 +175,7 @@ impl HeadBuilder {
 
     /// Takes a header of the request: `Content-Type` and `Content-Length` under their CGI names, any other as `HTTP_` and its
     /// name in capitals (RFC 3875 section 4.1.18). Left out are names that could pose as another (anything but letters, digits
-    /// and `-`), `Proxy` (CVE-2016-5385), and credentials unless [`HeadBuilder::pass_authorization`] was said.
+    /// and `-`), `Proxy` (CVE-2016-5385), and credentials unless [`Packer::pass_authorization`] was said.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
         if name.len() > LONGEST_NAME || !is_environ_header(name) || name.eq_ignore_ascii_case(b"proxy") {
             return;
@@ -210,14 +210,14 @@ impl HeadBuilder {
     /// The packed head. Where the length of the body is known its transfer coding was taken off, so that
     /// `HTTP_TRANSFER_ENCODING` is left out (RFC 9112 section 6.1: the two do not stand together).
     #[must_use]
-    pub fn finish(mut self) -> RequestHead {
+    pub fn finish(mut self) -> Packed {
         let coding = self.common.get(Key::HttpTransferEncoding as usize).copied().unwrap_or(0);
         if coding != 0 && self.common.get(Key::ContentLength as usize).is_some_and(|slot| *slot != 0) {
             if let Some(kind) = self.bytes.get_mut(coding as usize - 1) {
                 *kind = DEAD;
             }
         }
-        RequestHead { bytes: self.bytes }
+        Packed { bytes: self.bytes }
     }
 
     fn push_named(&mut self, name: &[u8], parts: &[&[u8]]) {
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn listed(head: &RequestHead) -> Vec<(String, String)> {
+    fn listed(head: &Packed) -> Vec<(String, String)> {
         entries(head.as_bytes())
             .map(|(name, value)| {
                 (String::from_utf8_lossy(name.as_bytes()).into(), String::from_utf8_lossy(value).into())
@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn headers(given: &[(&str, &str)]) -> Vec<(String, String)> {
-        let mut head = HeadBuilder::new();
+        let mut head = Packer::new();
         for (name, value) in given {
             head.header(name.as_bytes(), value.as_bytes());
         }
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn credentials_need_a_word() {
         assert_eq!(headers(&[("Authorization", "Basic x"), ("Proxy-Authorization", "y")]), []);
-        let mut head = HeadBuilder::new();
+        let mut head = Packer::new();
         head.pass_authorization(true);
         head.header(b"AUTHORIZATION", b"Basic x");
         assert_eq!(listed(&head.finish()), [pair("HTTP_AUTHORIZATION", "Basic x")]);
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn a_transfer_coding_does_not_stand_beside_a_length() {
         assert_eq!(headers(&[("Transfer-Encoding", "chunked")]), [pair("HTTP_TRANSFER_ENCODING", "chunked")]);
-        let mut head = HeadBuilder::new();
+        let mut head = Packer::new();
         head.header(b"Transfer-Encoding", b"chunked");
         head.set(Key::ContentLength, b"12");
         assert_eq!(listed(&head.finish()), [pair("CONTENT_LENGTH", "12")]);
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_parameter_replaces_what_was_there_and_cannot_steer_the_engine() {
-        let mut head = HeadBuilder::new();
+        let mut head = Packer::new();
         head.set(Key::RemoteUser, b"ann");
         head.set_named(b"REMOTE_USER", b"bob");
         head.set_named(b"SPAM", b"1");
@@ -369,7 +369,7 @@ mod tests {
         fn the_last_value_of_a_key_is_the_one_that_is_read(
             given in proptest::collection::vec(("[A-C]{1,2}", ".{0,12}"), 0..20)
         ) {
-            let mut head = HeadBuilder::new();
+            let mut head = Packer::new();
             let mut expected = std::collections::BTreeMap::new();
             for (name, value) in &given {
                 head.set_named(name.as_bytes(), value.as_bytes());

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::conf::group::GroupConf;
+use crate::conf::group::ProcessGroup;
 
 /// The longest path of a Unix socket, in bytes (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
 
 /// Everything that neatd has to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DaemonConf {
+pub struct Handover {
     /// `nginx` or `apache`.
     pub server: String,
     /// The server's version.
@@ -35,7 +35,7 @@ pub struct DaemonConf {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSpec {
     /// The group.
-    pub conf: GroupConf,
+    pub conf: ProcessGroup,
     /// The packed entries of each mount that is known before a request comes ([`crate::conf::mount`]).
     pub mounts: Vec<Vec<u8>>,
 }

@@ -20,7 +20,7 @@ use nix::sys::socket::{
 };
 use thiserror::Error;
 
-use self::handover::{DaemonConf, socket_path};
+use self::handover::{Handover, socket_path};
 
 /// neatd's file name; it lies beside the server modules.
 pub const FILE: &str = "neatd";
@@ -56,17 +56,17 @@ impl From<nix::Error> for LaunchError {
 
 /// The master's hold on neatd. Dropped it lets go, and neatd ends with the server's last process.
 #[derive(Debug)]
-pub struct Daemons {
+pub struct Neatd {
     lifeline: OwnedFd,
     conf: File,
 }
 
-impl Daemons {
+impl Neatd {
     /// Starts neatd with a configuration.
     ///
     /// # Errors
     /// [`LaunchError`].
-    pub fn launch(neatd: &Path, conf: &DaemonConf) -> Result<Self, LaunchError> {
+    pub fn launch(neatd: &Path, conf: &Handover) -> Result<Self, LaunchError> {
         let (lifeline, theirs) =
             socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
         let mut file = memory()?;
@@ -87,7 +87,7 @@ impl Daemons {
     ///
     /// # Errors
     /// [`LaunchError`]: it is gone, or cannot be told.
-    pub fn renew(&mut self, conf: &DaemonConf) -> Result<(), LaunchError> {
+    pub fn renew(&mut self, conf: &Handover) -> Result<(), LaunchError> {
         write(&mut self.conf, conf)?;
         send(self.lifeline.as_raw_fd(), b"r", MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?;
         // The server's new processes may ask a group that was not there before.
@@ -98,7 +98,7 @@ impl Daemons {
 
 /// Waits until every group's socket is there, so that no request finds none; a group that cannot have one does not hold the server
 /// up for long.
-fn wait_for_sockets(conf: &DaemonConf) {
+fn wait_for_sockets(conf: &Handover) {
     let begin = Instant::now();
     // One after the other: each look is a connection that somebody has to take.
     for spec in &conf.groups {
@@ -134,7 +134,7 @@ pub fn memory() -> std::io::Result<File> {
     }
 }
 
-fn write(file: &mut File, conf: &DaemonConf) -> std::io::Result<()> {
+fn write(file: &mut File, conf: &Handover) -> std::io::Result<()> {
     let text = serde_json::to_vec(conf)?;
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;

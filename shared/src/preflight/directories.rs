@@ -7,13 +7,13 @@ use std::path::{Component, Path};
 use super::SystemError;
 use super::acl::has_access_list;
 use super::identity::Identity;
-use crate::conf::group::GroupConf;
+use crate::conf::group::ProcessGroup;
 
 /// Judges a group's chroot and home.
 ///
 /// # Errors
 /// [`SystemError::Directory`], [`SystemError::Barred`].
-pub(super) fn check(conf: &GroupConf, identity: &Identity) -> Result<(), SystemError> {
+pub(super) fn check(conf: &ProcessGroup, identity: &Identity) -> Result<(), SystemError> {
     if let Some(root) = &conf.chroot {
         let about = directory("chroot", root, root)?;
         // It is entered as root, so that what lies above does not matter.
@@ -41,7 +41,7 @@ fn check_way(option: &'static str, path: &Path, identity: &Identity) -> Result<(
 /// # Errors
 /// A sentence for the administrator.
 pub fn check_sockets_directory(directory: &Path, server: Option<(u32, u32)>) -> Result<(), String> {
-    let identity = Identity::of(&GroupConf::named("server"), server).map_err(|error| error.to_string())?;
+    let identity = Identity::of(&ProcessGroup::named("server"), server).map_err(|error| error.to_string())?;
     check_way("sockets", directory, &identity).map_err(|error| match error {
         SystemError::Barred { barred, user, owner, group, mode, .. } => format!(
             "the directory \"{}\" of the sockets cannot be reached by the server's processes: their user {user} may not enter \"{}\" \
@@ -112,7 +112,7 @@ mod tests {
     /// What is said about the directories of a group whose user owns nothing here.
     fn said(options: &str) -> Result<(), String> {
         let words: Vec<String> = format!("shop {options}").split_whitespace().map(str::to_owned).collect();
-        let conf = GroupConf::parse(&words).unwrap().0;
+        let conf = ProcessGroup::parse(&words).unwrap().0;
         let identity = Identity::of(&conf, Some((54_321, 54_321))).unwrap();
         check(&conf, &identity).map_err(|error| error.to_string())
     }

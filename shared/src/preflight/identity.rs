@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use thiserror::Error;
 
-use crate::conf::group::GroupConf;
+use crate::conf::group::ProcessGroup;
 
 /// Why a group's processes cannot be who they are to be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -68,7 +68,7 @@ impl Identity {
     ///
     /// # Errors
     /// No such user or group, or root.
-    pub fn of(conf: &GroupConf, server: Option<(u32, u32)>) -> Result<Self, IdentityError> {
+    pub fn of(conf: &ProcessGroup, server: Option<(u32, u32)>) -> Result<Self, IdentityError> {
         let own = server
             .map_or((Uid::current(), Gid::current()), |(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)));
         let (uid, account) = match &conf.user {
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn who_is_not_there_or_root_is_refused() {
-        let mut conf = GroupConf::named("shop");
+        let mut conf = ProcessGroup::named("shop");
         conf.user = Some("no-such-user-here".to_owned());
         assert!(Identity::of(&conf, None).unwrap_err().to_string().contains("no-such-user-here"));
         conf.user = Some("#0".to_owned());

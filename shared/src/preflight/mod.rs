@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use self::identity::{Identity, IdentityError};
 
-use crate::conf::group::GroupConf;
+use crate::conf::group::ProcessGroup;
 use crate::loader::locate::{LocateError, locate, minor_of_name};
 
 /// What is wrong, and what to do.
@@ -111,7 +111,7 @@ pub enum SystemError {
 ///
 /// # Errors
 /// A [`SystemError`].
-pub fn check(conf: &GroupConf, server: Option<(u32, u32)>) -> Result<(), SystemError> {
+pub fn check(conf: &ProcessGroup, server: Option<(u32, u32)>) -> Result<(), SystemError> {
     let identity = Identity::of(conf, server)?;
     check_owners(conf)?;
     if server.is_none() {
@@ -122,7 +122,7 @@ pub fn check(conf: &GroupConf, server: Option<(u32, u32)>) -> Result<(), SystemE
     if conf.chroot.is_none() { check_python(conf) } else { Ok(()) }
 }
 
-fn check_owners(conf: &GroupConf) -> Result<(), SystemError> {
+fn check_owners(conf: &ProcessGroup) -> Result<(), SystemError> {
     for (option, written) in [("socket-user", &conf.socket_user), ("script-user", &conf.script_user)] {
         if let Some(written) = written.as_ref().filter(|written| identity::user(written).is_err()) {
             let written = written.clone();
@@ -141,7 +141,7 @@ fn check_owners(conf: &GroupConf) -> Result<(), SystemError> {
 }
 
 /// Without root the processes are the server's user, whatever else was asked for.
-fn check_without_root(conf: &GroupConf, identity: &Identity) -> Result<(), SystemError> {
+fn check_without_root(conf: &ProcessGroup, identity: &Identity) -> Result<(), SystemError> {
     let refused = |option, written: &str| Err(SystemError::NotRoot { option, written: written.to_owned() });
     match (&conf.user, &conf.group) {
         (Some(user), _) if identity.uid != Uid::current() => return refused("user", user),
@@ -162,7 +162,7 @@ fn check_without_root(conf: &GroupConf, identity: &Identity) -> Result<(), Syste
     }
 }
 
-fn check_python(conf: &GroupConf) -> Result<(), SystemError> {
+fn check_python(conf: &ProcessGroup) -> Result<(), SystemError> {
     if let Some(python) = &conf.python {
         let about = std::fs::metadata(python).ok();
         if !about.is_some_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0) {
@@ -186,9 +186,9 @@ mod tests {
     use crate::preflight::tree::Tree;
     use std::os::unix::fs::symlink;
 
-    fn group(options: &str) -> GroupConf {
+    fn group(options: &str) -> ProcessGroup {
         let words: Vec<String> = format!("shop {options}").split_whitespace().map(str::to_owned).collect();
-        GroupConf::parse(&words).unwrap().0
+        ProcessGroup::parse(&words).unwrap().0
     }
 
     #[test]

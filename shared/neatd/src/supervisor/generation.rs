@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
-use shared::conf::group::GroupConf;
+use shared::conf::group::ProcessGroup;
 use shared::launch;
-use shared::launch::handover::{DaemonConf, GroupSpec, socket_path};
+use shared::launch::handover::{GroupSpec, Handover, socket_path};
 
 use super::memory::oom_kills;
 use super::sockets;
-use crate::clients::Peers;
+use crate::clients::AllowedClients;
 use crate::control::{self, Command};
-use crate::scoreboard::Board;
+use crate::scoreboard::Scoreboard;
 use crate::zygote::ZygoteConf;
 
 /// What a worker does.
@@ -76,11 +76,11 @@ pub struct Generation {
     /// What its processes tell.
     pub reports: OwnedFd,
     /// What its workers show.
-    pub board: Board,
+    pub board: Scoreboard,
     /// The socket that they listen at.
     pub listener: OwnedFd,
     /// Who may ask there.
-    pub peers: Peers,
+    pub peers: AllowedClients,
     /// Its socket's own name.
     pub own_path: PathBuf,
     /// The group's.
@@ -100,7 +100,7 @@ pub struct Place {
     /// The socket.
     pub listener: OwnedFd,
     /// Who may ask.
-    pub peers: Peers,
+    pub peers: AllowedClients,
     /// Its own name.
     pub own_path: PathBuf,
 }
@@ -109,16 +109,16 @@ pub struct Place {
 ///
 /// # Errors
 /// A sentence for the log.
-pub fn make_place(conf: &DaemonConf, spec: &GroupSpec, number: u64) -> Result<Place, String> {
+pub fn make_place(conf: &Handover, spec: &GroupSpec, number: u64) -> Result<Place, String> {
     let name = format!("{}.{}-{number}", spec.conf.name, std::process::id());
     let own_path = socket_path(&conf.prefix, &name);
     let owner = socket_owner(conf, &spec.conf)?;
     let listener = sockets::bind(&own_path, owner, spec.conf.listen_backlog)
         .map_err(|error| format!("the socket \"{}\" cannot be made: {error}", own_path.display()))?;
-    Ok(Place { listener, own_path, peers: Peers::of(owner) })
+    Ok(Place { listener, own_path, peers: AllowedClients::of(owner) })
 }
 
-fn socket_owner(conf: &DaemonConf, group: &GroupConf) -> Result<Option<Uid>, String> {
+fn socket_owner(conf: &Handover, group: &ProcessGroup) -> Result<Option<Uid>, String> {
     let Some(written) = &group.socket_user else {
         return Ok(conf.server_user.map(|(uid, _)| Uid::from_raw(uid)));
     };
@@ -138,7 +138,7 @@ impl Generation {
     /// # Errors
     /// A sentence for the log.
     pub fn start(
-        conf: &DaemonConf,
+        conf: &Handover,
         spec: &GroupSpec,
         place: Place,
         lifeline: &OwnedFd,
@@ -165,8 +165,8 @@ impl Generation {
             let memory = launch::memory().map_err(|error| text(&error))?;
             serde_json::to_writer(&memory, &told).map_err(|error| text(&error))?;
             let shown = launch::memory().map_err(|error| text(&error))?;
-            shown.set_len(Board::size(slots, threads) as u64).map_err(|error| text(&error))?;
-            let board = Board::map(&shown, slots, threads).map_err(|error| text(&error))?;
+            shown.set_len(Scoreboard::size(slots, threads) as u64).map_err(|error| text(&error))?;
+            let board = Scoreboard::map(&shown, slots, threads).map_err(|error| text(&error))?;
             let (commands, their_commands) = control::pair().map_err(|error| text(&error))?;
             let (reports, their_reports) = control::pair().map_err(|error| text(&error))?;
             let neatd = conf.engine.with_file_name(launch::FILE);

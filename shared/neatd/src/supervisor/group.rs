@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
-use shared::conf::group::GroupConf;
+use shared::conf::group::ProcessGroup;
 use shared::http::key::Key;
 use shared::http::packed::get;
-use shared::launch::handover::{DaemonConf, GroupSpec, socket_path};
+use shared::launch::handover::{GroupSpec, Handover, socket_path};
 use shared::log::Level;
 
 use super::generation::{Doing, Generation, Place, Stage, make_place};
 use super::memory::{cause_of_kill, memory_of};
 use super::responder::Responder;
 use super::sockets;
-use crate::clients::Peers;
+use crate::clients::AllowedClients;
 use crate::control::{Command, Heard, Report, hear};
 use crate::log::Log;
 use crate::scoreboard::now;
@@ -75,7 +75,7 @@ pub struct Group {
 /// What a group needs of the supervisor.
 pub struct Surroundings<'a> {
     /// The configuration.
-    pub conf: &'a DaemonConf,
+    pub conf: &'a Handover,
     /// The server's lifeline.
     pub lifeline: &'a OwnedFd,
     /// The error log.
@@ -112,7 +112,7 @@ impl Group {
     }
 
     /// The socket that no process serves, and why: a first start has failed, or every process has died and none can follow soon.
-    fn deserted(&self) -> Option<(&OwnedFd, Peers, &str)> {
+    fn deserted(&self) -> Option<(&OwnedFd, AllowedClients, &str)> {
         match (&self.waiting, &self.next, &self.current) {
             (Some(place), None, _) if !self.is_due => Some((&place.listener, place.peers, &self.failure)),
             (_, _, Some(current)) if current.is_deserted() => {
@@ -635,7 +635,7 @@ impl Group {
         }
     }
 
-    fn hold_to_limits(&mut self, around: &mut Surroundings<'_>, number: u64, conf: &GroupConf) {
+    fn hold_to_limits(&mut self, around: &mut Surroundings<'_>, number: u64, conf: &ProcessGroup) {
         let Some(generation) = self.generation(number) else { return };
         let (mut replaced, mut condemned, mut measured) = (Vec::new(), Vec::new(), Vec::new());
         for worker in &generation.workers {

@@ -18,7 +18,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use shared::launch;
-use shared::launch::handover::DaemonConf;
+use shared::launch::handover::Handover;
 use shared::log::Level;
 
 use crate::log::Log;
@@ -33,7 +33,7 @@ const TICK_OF_A_GROUP: Duration = Duration::from_millis(1);
 const LAST_GRACE: Duration = Duration::from_millis(500);
 
 struct Supervisor {
-    conf: DaemonConf,
+    conf: Handover,
     file: File,
     lifeline: OwnedFd,
     signals: OwnedFd,
@@ -48,7 +48,7 @@ struct Supervisor {
 ///
 /// # Errors
 /// A sentence for the log.
-pub fn read_conf(file: &mut File) -> Result<DaemonConf, String> {
+pub fn read_conf(file: &mut File) -> Result<Handover, String> {
     let mut text = Vec::new();
     file.rewind().and_then(|()| file.read_to_end(&mut text)).map_err(|error| error.to_string())?;
     serde_json::from_slice(&text)

@@ -6,7 +6,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use shared::wire::decode::Side;
 use shared::wire::{Frame, Reader, encode};
 
-use crate::clients::{Caller, Peers};
+use crate::clients::{AllowedClients, Caller};
 
 /// Connections that are answered at a time.
 const MOST: usize = 256;
@@ -30,13 +30,13 @@ impl Responder {
     }
 
     /// Takes the connections that wait at a group's socket.
-    pub fn accept(&mut self, listener: &OwnedFd, peers: Peers) {
+    pub fn accept(&mut self, listener: &OwnedFd, peers: AllowedClients) {
         while self.asked.len() < MOST {
             match peers.accept(listener) {
                 Some(Caller::Peer(socket)) => {
                     self.asked.push(Asked { socket, reader: Reader::new(Side::Server), answered: false });
                 }
-                Some(Caller::Stranger(_)) => {}
+                Some(Caller::Refused(_)) => {}
                 None => break,
             }
         }
@@ -73,7 +73,7 @@ impl Asked {
                     encode::hello(&mut answer);
                 }
                 encode::failed(&mut answer, exchange, 503, retry_after, why.as_bytes());
-                encode::closing(&mut answer);
+                encode::go_away(&mut answer);
                 self.answered = true;
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 if send(self.socket.as_raw_fd(), &answer, flags).is_err() {

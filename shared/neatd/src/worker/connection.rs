@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, sendmsg, shutdown};
 use shared::wire::decode::Side;
-use shared::wire::session::Requests;
+use shared::wire::session::WorkerSide;
 use shared::wire::{Reader, encode};
 
 /// Nobody serves a request of it: who leads reads it.
@@ -25,7 +25,7 @@ pub struct Inbound {
     /// Makes frames of it.
     pub reader: Reader,
     /// Holds the server to the order.
-    pub requests: Requests,
+    pub requests: WorkerSide,
     /// What was received and not read yet.
     pub pending: Vec<u8>,
     /// How much of `pending` was read.
@@ -68,7 +68,7 @@ impl Connection {
     pub fn new(token: u64, socket: OwnedFd) -> Self {
         let mut buffer = Vec::with_capacity(512);
         encode::hello(&mut buffer);
-        Self::with(token, socket, Requests::new(), buffer)
+        Self::with(token, socket, WorkerSide::new(), buffer)
     }
 
     /// A connection that another worker has begun with.
@@ -77,10 +77,10 @@ impl Connection {
         if greet {
             encode::hello(&mut buffer);
         }
-        Self::with(token, socket, Requests::resume(exchange), buffer)
+        Self::with(token, socket, WorkerSide::resume(exchange), buffer)
     }
 
-    fn with(token: u64, socket: OwnedFd, requests: Requests, buffer: Vec<u8>) -> Self {
+    fn with(token: u64, socket: OwnedFd, requests: WorkerSide, buffer: Vec<u8>) -> Self {
         Self {
             token,
             socket,

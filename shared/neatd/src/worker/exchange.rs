@@ -115,7 +115,7 @@ impl DaemonExchange {
     }
 
     /// Method and target, for people.
-    pub fn described(&self) -> (&[u8], &[u8]) {
+    pub fn request_line(&self) -> (&[u8], &[u8]) {
         let head = self.head();
         let target = get(head, Key::RequestUri).or_else(|| get(head, Key::PathInfo));
         (get(head, Key::RequestMethod).unwrap_or_default(), target.unwrap_or_default())

@@ -23,8 +23,8 @@ use super::connection::Connection;
 use super::exchange::DaemonExchange;
 use super::handover::Inboxes;
 use super::reading;
-use crate::clients::Peers;
-use crate::scoreboard::{Board, ThreadSlot, now};
+use crate::clients::AllowedClients;
+use crate::scoreboard::{Scoreboard, ThreadSlot, now};
 
 /// How long a request waits behind busy threads before an idle one is woken.
 const SLICE: Duration = Duration::from_micros(500);
@@ -67,7 +67,7 @@ pub struct Limits {
     /// The size of the socket's buffers.
     pub buffers: (Option<u64>, Option<u64>),
     /// Who may ask.
-    pub peers: Peers,
+    pub peers: AllowedClients,
     /// The longest header line of a response, in bytes.
     pub header_line: usize,
 }
@@ -78,7 +78,7 @@ pub struct Hub {
     wake: EventFd,
     listener: OwnedFd,
     inboxes: Inboxes,
-    board: Arc<Board>,
+    board: Arc<Scoreboard>,
     slot: usize,
     limits: Limits,
     log: fn(Level, &[u8]),
@@ -133,7 +133,7 @@ impl Hub {
     pub fn new(
         listener: OwnedFd,
         inboxes: Inboxes,
-        board: Arc<Board>,
+        board: Arc<Scoreboard>,
         slot: usize,
         limits: Limits,
         log: fn(Level, &[u8]),
@@ -377,7 +377,7 @@ impl Hub {
         RUNNING.set(true);
         self.note(state);
         if let Some(place) = self.place() {
-            let (method, target) = exchange.described();
+            let (method, target) = exchange.request_line();
             place.begin(method, target);
         }
         if let Some(served) = NUMBER.get().and_then(|number| state.served.get_mut(number)) {

@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use shared::conf::group::GroupConf;
+use shared::conf::group::ProcessGroup;
 use shared::ffi::guard::guard;
 use shared::loader::load::Engine;
 use shared::log::Level;
 
-use crate::clients::Peers;
+use crate::clients::AllowedClients;
 use crate::control::{self, Report};
-use crate::scoreboard::{Board, now};
+use crate::scoreboard::{Scoreboard, now};
 use crate::signals;
 use handover::Inboxes;
 use hub::{Hub, Limits, Requests};
@@ -54,9 +54,9 @@ pub fn log(level: Level, text: &[u8]) {
 /// What a worker needs.
 pub struct Setup<'a> {
     /// Its group.
-    pub conf: &'a GroupConf,
+    pub conf: &'a ProcessGroup,
     /// The generation's board, and its place there.
-    pub board: Arc<Board>,
+    pub board: Arc<Scoreboard>,
     /// Its place.
     pub slot: usize,
     /// Everybody's inboxes.
@@ -64,7 +64,7 @@ pub struct Setup<'a> {
     /// The group's socket.
     pub listener: OwnedFd,
     /// Who may ask.
-    pub peers: Peers,
+    pub peers: AllowedClients,
     /// What could not be loaded.
     pub failed: Vec<String>,
 }

@@ -28,7 +28,7 @@ pub fn accept(listener: &OwnedFd, limits: &Limits) -> Option<OwnedFd> {
     let socket = loop {
         match limits.peers.accept(listener)? {
             Caller::Peer(socket) => break socket,
-            Caller::Stranger(uid) => {
+            Caller::Refused(uid) => {
                 let why = format!(
                     "a connection of the user #{uid} was refused: the socket is for the web server's user"
                 );
@@ -141,7 +141,7 @@ pub fn say_closing(connection: &Connection) {
     }
     let mut outbound = connection.outbound();
     let mut bytes = std::mem::take(&mut outbound.buffer);
-    encode::closing(&mut bytes);
+    encode::go_away(&mut bytes);
     // A server that is gone has nothing to be told.
     let _ = connection.send(&[std::io::IoSlice::new(&bytes)], None);
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use shared::conf::group::GroupConf;
+use shared::conf::group::ProcessGroup;
 use shared::ffi::guard::guard;
 use shared::loader::load::Engine;
 use shared::log::Level;
@@ -17,7 +17,7 @@ use shared::wire::encode;
 use super::hub::{Hub, Served};
 use super::{log, report};
 use crate::control::Report;
-use crate::scoreboard::Board;
+use crate::scoreboard::Scoreboard;
 
 /// How far a thread's request has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Watchdog {
     group: String,
     engine: Engine,
     hub: Arc<Hub>,
-    board: Arc<Board>,
+    board: Arc<Scoreboard>,
     slot: usize,
     /// For each thread the request that something was done about: when it began.
     stages: Vec<Option<(u16, u64, Stage)>>,
@@ -41,7 +41,13 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// Watches a worker.
-    pub fn new(conf: &GroupConf, engine: Engine, hub: Arc<Hub>, board: Arc<Board>, slot: usize) -> Self {
+    pub fn new(
+        conf: &ProcessGroup,
+        engine: Engine,
+        hub: Arc<Hub>,
+        board: Arc<Scoreboard>,
+        slot: usize,
+    ) -> Self {
         let threads = hub.limits().threads;
         Self {
             timeout: conf.request_timeout,
@@ -134,7 +140,7 @@ fn answer(served: &Served) {
         let mut bytes = std::mem::take(&mut outbound.buffer);
         outbound.head_at = None;
         encode::failed(&mut bytes, served.number, status, 0, b"request-timeout");
-        encode::closing(&mut bytes);
+        encode::go_away(&mut bytes);
         let _ = served.connection.send(&[std::io::IoSlice::new(&bytes)], None);
         outbound.closed = true;
     }

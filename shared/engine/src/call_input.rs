@@ -22,7 +22,7 @@ pub enum Input {
 }
 
 /// What is needed of an exchange to call the application.
-pub struct Opening {
+pub struct CallInput {
     /// The mount, where it is known already, and otherwise its packed entries.
     pub mount: Result<Arc<Mount>, Vec<u8>>,
     /// The request's packed entries.
@@ -31,7 +31,7 @@ pub struct Opening {
     pub input: Input,
 }
 
-impl Opening {
+impl CallInput {
     /// Takes everything in one go, so that no Python code runs while the exchange is locked.
     pub fn of(py: Python<'_>, exchange: &ForeignExchange) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl Opening {
 }
 
 /// Method, path and script, for the log.
-pub fn described(exchange: &ForeignExchange) -> String {
+pub fn request_line(exchange: &ForeignExchange) -> String {
     let head = |key| get(exchange.head(), key).or_else(|| get(exchange.mount(), key));
     let text = |key| head(key).map(|value| String::from_utf8_lossy(value).into_owned());
     format!(
