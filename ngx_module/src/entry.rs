@@ -31,7 +31,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(merge_loc_conf),
 };
 
-static mut COMMANDS: [ngx_command_t; directives::TABLE.len()] = directives::TABLE;
+static mut COMMANDS: [ngx_command_t; directives::LENGTH] = directives::TABLE;
 
 /// The module. nginx writes its place in its tables into it.
 #[unsafe(no_mangle)]

@@ -37,7 +37,7 @@ pub use conf::{Timeouts, UpstreamConf};
 
 /// nginx's tables of the directives of an upstream, which stand in `shared::vocabulary::upstream` too.
 pub const COMMANDS: [&[ngx_command_t]; 5] =
-    [&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS];
+    told::all_told([&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS]);
 
 /// A connection to a worker, besides nginx's own.
 pub(super) struct Link {
