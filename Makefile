@@ -6,7 +6,7 @@ export SERVER PORT APP
 # Where rustup puts cargo, for a shell that was opened before.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help build serve test soak test-matrix fuzz bench clean
+.PHONY: help build serve test soak test-matrix platforms fuzz bench clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -36,6 +36,9 @@ test-matrix: ## a current nginx, and every Python that is found
 	@scripts/build
 	@scripts/test-environments
 	@scripts/test-matrix
+
+platforms: ## the two commands in clean roots of Debian 12, 13, sid and Ubuntu 24.04, as root (PLATFORM=trixie for one)
+	@scripts/platforms $(PLATFORM)
 
 fuzz: ## the wire protocol against a fuzzer, five minutes for each side
 	@scripts/fuzz

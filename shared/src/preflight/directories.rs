@@ -89,7 +89,7 @@ fn enter(
     } else {
         0
     };
-    if about.mode() >> shift & 1 == 1 || has_access_list(step) {
+    if (about.mode() >> shift) & 1 == 1 || has_access_list(step) {
         return Ok(());
     }
     Err(SystemError::Barred {
