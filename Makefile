@@ -31,7 +31,7 @@ soak: ## the long tests: hundreds of reloads and 20,000 requests with flat memor
 	@scripts/test-environments
 	@NEAT_SOAK=1 tests/.venv/bin/python -m pytest tests/life tests/daemon
 
-test-matrix: ## a current nginx, and every Python that is found
+test-matrix: ## every Python that is found
 	@scripts/install-packages build serve test
 	@scripts/build
 	@scripts/test-environments

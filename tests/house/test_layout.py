@@ -45,9 +45,10 @@ def test_arrows_lead_to_the_rules_and_nowhere_else(packages):
         "neat-shared": set(),
         "neat-engine": {"neat-shared"},
         "neatd": {"neat-shared"},
-        "ngx-http-wsgi-module": {"neat-shared"},
+        "ngx-http-wsgi-module": {"neat-shared", "nginx-sys"},
         "mod-neat": {"neat-shared", "httpd-sys"},
         "httpd-sys": set(),
+        "nginx-sys": set(),
     }
 
 
