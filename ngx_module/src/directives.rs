@@ -108,7 +108,7 @@ pub fn apply(name: &[u8], conf: &Conf<'_>) -> Result<(), String> {
         .find(|directive| directive.nginx.is_some_and(|spelling| spelling.name.to_bytes() == name))
         .ok_or_else(|| format!("\"{shown}\" is not a directive of this module"))?;
     let value = value::parse(directive, &conf.words())
-        .and_then(|value| shared::conf::judge(directive.setting, &value).map(|()| value))
+        .and_then(|value| shared::conf::validate(directive.setting, &value).map(|()| value))
         .map_err(|error| format!("\"{shown}\" {error}"))?;
     let of_process = directive.nginx.is_some_and(|spelling| is_of_process(spelling.places));
     let refused = |why: String| format!("\"{shown}\": {why}");
