@@ -31,8 +31,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves the long runs to `make soak`."""
+    """Leaves the long runs to `make soak`, and keeps together what shares a server, for runs in several processes."""
     for item in items:
+        if "module_site" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.name}/{item.callspec.params['server']}"))
         if item.get_closest_marker("soak") and not os.environ.get("NEAT_SOAK"):
             item.add_marker(pytest.mark.skip(reason="a long run: make soak"))
 

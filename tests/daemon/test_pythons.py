@@ -13,6 +13,8 @@ import pytest
 from harness.recipe import DAEMON, Mount, Recipe, declare
 
 ONLY = DAEMON
+#: In a run of several processes all of it is one's: the copies take a while.
+pytestmark = pytest.mark.xdist_group("pythons")
 
 
 def installations() -> dict[int, Path]:

@@ -20,6 +20,9 @@ RECIPE = Recipe(
 #: The servers' own affairs: when, who, and how the connection goes on.
 OWN = {"date", "server", "connection", "keep-alive"}
 
+#: In a run of several processes all of it is one's.
+pytestmark = pytest.mark.xdist_group("parity")
+
 TARGETS = [
     "/responses/a-list", "/responses/a-long-list", "/responses/a-tuple", "/responses/an-empty-list", "/responses/a-generator",
     "/responses/a-late-generator", "/responses/an-empty-block-before-start", "/responses/a-getitem-sequence",
