@@ -14,4 +14,4 @@ pub mod launch;
 pub(crate) mod reach;
 pub mod system;
 #[cfg(test)]
-mod tree;
+pub(crate) mod tree;
