@@ -1,4 +1,6 @@
-"""Fixtures: every end-to-end test runs in nginx and in httpd with the event and the prefork MPM.
+"""Fixtures: every end-to-end test runs in nginx and in httpd with the event and the prefork MPM, and in both servers'
+daemon mode; a module whose tests depend on what an MPM does says `ONLY = EVERY_MPM` (harness/recipe.py), and runs with the
+event, worker and prefork MPM in both modes.
 
 A test module says `RECIPE = Recipe(...)` and its tests take `site`: one server for the module. A test that needs a server of
 its own takes `start` and says `start(Recipe(...))`. Either way the test ends by reading the error log.

@@ -7,10 +7,10 @@ import os
 import pytest
 
 from harness.pythons import closed_python
-from harness.recipe import DAEMON, NGINX_DAEMON, Mount, Recipe, as_root
+from harness.recipe import EVENT_DAEMON, NGINX_DAEMON, Mount, Recipe, as_root
 from harness.site import check_configuration
 
-ONLY = DAEMON
+ONLY = (NGINX_DAEMON, EVENT_DAEMON)
 
 
 def said(server: str, certificate, recipe: Recipe) -> str:

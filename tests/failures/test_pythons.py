@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from harness.pythons import VENV, pretender
 from harness.recipe import NGINX, Recipe, as_root
+from harness.site import check_configuration
 from harness.wait import until
+
+FREE_THREADED_HOME = os.environ.get("NEAT_TEST_FREE_THREADED_HOME")
+
+
+@pytest.mark.skipif(not FREE_THREADED_HOME, reason="needs a Python without the GIL: make test-matrix gets one")
+@pytest.mark.parametrize("name", ["python3", "python{version}", "python{version}t"])
+def test_free_threaded_build(server, certificate, tmp_path, name):
+    """A real one, as a home and as what made a virtual environment, by each of its names: the configuration test refuses both."""
+    home = Path(FREE_THREADED_HOME)
+    version = re.search(r"3\.\d+", next(home.glob("lib/libpython3.*t.so.1.0")).name)[0]
+    venv = tmp_path / "venv"
+    command = [home / "bin" / name.format(version=version), "-m", "venv", "--without-pip", venv]
+    subprocess.run(command, check=True, timeout=120)
+    for used, what in ((home, "use a build with the GIL"), (venv, f"python{version} -m venv --clear")):
+        code, said = check_configuration(server, Recipe(mounts={"/": "plain.wsgi"}, python_home=str(used)), certificate)
+        assert code != 0, said
+        assert f"a free-threaded build of Python {version}, which Neat does not support yet" in said
+        assert what in said, said
 
 
 @pytest.mark.parametrize(

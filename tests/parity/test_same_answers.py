@@ -1,4 +1,4 @@
-"""The same applications give the same answers, byte for byte, in nginx and in httpd with every MPM."""
+"""The same applications give the same answers, byte for byte, in nginx and in httpd with every MPM, in both modes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.recipe import EVENT, NGINX, PREFORK, Recipe
+from harness.recipe import EVERY_MPM, NGINX, Recipe
 from harness.site import Site
 from harness.wire import Cut, chunked
 
@@ -45,7 +45,7 @@ def sites(certificate):
     """All of them at once."""
     started: dict[str, Site] = {}
     try:
-        for server in (NGINX, EVENT, PREFORK):
+        for server in EVERY_MPM:
             started[server] = Site(server, RECIPE, certificate)
         yield started
         for server, site in started.items():
