@@ -134,7 +134,7 @@ DocumentRoot @DIR@/htdocs
 
 
 def processes(server: str, recipe: Recipe) -> int:
-    """How many processes it has at least. In daemon mode the group has the threads; connections need their processes all the same."""
+    """How many processes it has at least. In daemon mode the group has the threads; connections still need a process each."""
     if not is_prefork(server):
         return recipe.workers
     return recipe.workers * (max(recipe.threads, 8) if is_daemon(server) else recipe.threads)
