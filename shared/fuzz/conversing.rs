@@ -50,7 +50,7 @@ impl Conversing {
         assert!(begun.is_some() || !may_be_kept);
         if let Some(begun) = begun {
             assert_eq!((begun.exchange, begun.needs_hello), (exchange, exchange == 1));
-            assert_eq!(self.conversation.cut(false), Cut::NotBegun);
+            assert_eq!(self.conversation.cut(false), Cut::Unsent);
             (self.mode, self.has_head) = (mode, false);
         }
     }

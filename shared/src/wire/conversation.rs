@@ -58,8 +58,8 @@ struct State {
     is_file: bool,
     body: RequestBody,
     before_head: BeforeHead,
-    /// The worker took the request back that was open.
-    is_taken_back: bool,
+    /// The worker gave the request back that was open.
+    is_given_back: bool,
     /// It broke the protocol: nothing more is read.
     broken: Option<WireError>,
 }
@@ -82,7 +82,7 @@ impl Conversation {
             is_file: false,
             body: RequestBody::Unasked,
             before_head: BeforeHead { log_lines: 0, log_bytes: 0, informational: 0, wanted: 0 },
-            is_taken_back: false,
+            is_given_back: false,
             broken: None,
         };
         Self { reader: Reader::new(Side::Worker), state }
@@ -250,8 +250,10 @@ impl Conversation {
     /// whether any byte of it was taken by the system.
     #[must_use]
     pub fn cut(&self, has_left: bool) -> Cut {
-        if self.state.is_taken_back || !has_left {
+        if self.state.is_given_back {
             Cut::NotBegun
+        } else if !has_left {
+            Cut::Unsent
         } else if self.has_head() {
             Cut::InResponse
         } else if self.is_in_frame() {
@@ -340,7 +342,7 @@ impl State {
                     return Err(WireError::Order(kind));
                 }
                 self.expect_descriptor(false)?;
-                self.is_taken_back = is_unanswered;
+                self.is_given_back = is_unanswered;
                 Event::GoAway
             }
             Frame::Hello(_) => return Err(WireError::Order(kind)),

@@ -60,9 +60,10 @@ pub enum Event<'c, 'i> {
 /// How far an exchange had come when its connection ended, or was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// It is certain that the application was not called: nothing of the request has left, or the worker said
-    /// so.
+    /// The worker gave it back: it takes no more requests, and has not begun this one.
     NotBegun,
+    /// Nothing of the request has left.
+    Unsent,
     /// The application may have been called; of the response nothing has come.
     Unanswered,
     /// In the middle of a frame before the response's body.

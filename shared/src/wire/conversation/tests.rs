@@ -189,7 +189,7 @@ fn a_cut_says_how_far_the_exchange_had_come() {
         read(&mut conversation, &bytes).unwrap();
         assert_eq!(conversation.cut(true), expected, "{bytes:?}");
     }
-    assert_eq!(begun(BodyMode::None).cut(false), Cut::NotBegun);
+    assert_eq!(begun(BodyMode::None).cut(false), Cut::Unsent);
 }
 
 #[test]
