@@ -107,7 +107,7 @@ fn httpd_bindings() {
         "apr_portable.h",
         "apr_strings.h",
     ];
-    let includes: String = headers.iter().map(|header| format!("#include <{header}>\n")).collect();
+    let includes = headers.map(|header| format!("#include <{header}>\n")).concat();
     let bindings = bindgen::Builder::default()
         .header_contents("httpd_all.h", &includes)
         .clang_args(&arguments)

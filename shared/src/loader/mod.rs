@@ -2,10 +2,14 @@
 //! [`abi`] is the table over which they talk.
 
 pub mod abi;
-mod foreign;
+pub mod build_name;
+pub mod denied;
+mod engine_side;
 pub mod load;
 pub mod locate;
-mod offered;
+#[cfg(test)]
+mod locate_tests;
+mod module_side;
 
-pub use foreign::{ForeignExchange, ForeignSource, foreign_exchange, foreign_source};
-pub use offered::{exchange_table, offer_exchange, offer_source};
+pub use engine_side::{ForeignExchange, ForeignSource, foreign_exchange, foreign_source};
+pub use module_side::{exchange_table, offer_exchange, offer_source};

@@ -65,6 +65,9 @@ pub enum WireError {
     /// A file frame whose descriptor did not come with it, or a descriptor without a frame.
     #[error("descriptors and file frames do not match")]
     Descriptor,
+    /// A file frame whose descriptor is of no regular file, or of one that is shorter than the range.
+    #[error("a range of something that is not a regular file, or is shorter")]
+    NotInFile,
 }
 
 /// Which frames come in.
@@ -268,7 +271,7 @@ fn plain(kind: Kind, bytes: &[u8]) -> Option<Frame<'_>> {
                 cause: bytes.get(4..)?,
             }
         }
-        Kind::Closing => Frame::Closing,
+        Kind::GoAway => Frame::GoAway,
         Kind::Hello | Kind::Head | Kind::Informational | Kind::Body | Kind::Chunk => return None,
     })
 }
@@ -290,9 +293,9 @@ fn head(kind: Kind, bytes: &[u8]) -> Result<Frame<'_>, WireError> {
     let length = (flags & HAS_LENGTH != 0).then_some(length);
     let given = ResponseHead { status, reason, fields, length };
     let judged = if kind == Kind::Head {
-        OwnedResponseHead::judge(given)
+        OwnedResponseHead::validate(given)
     } else {
-        OwnedResponseHead::judge_informational(given)
+        OwnedResponseHead::validate_informational(given)
     };
     let judged = judged.ok_or(malformed)?;
     let is_file = flags & IS_FILE != 0;
