@@ -47,7 +47,7 @@ soak: ## the long tests: hundreds of reloads and 20,000 requests with flat memor
 	@scripts/test-environments
 	@NEAT_SOAK=1 scripts/pytest tests/life tests/daemon -n 0
 
-test-matrix: ## every Python that is found
+test-matrix: ## every Python that is found, and every nginx that is promised (NGINX=1.30 for one)
 	@scripts/install-packages build serve test
 	@scripts/build
 	@scripts/test-environments
