@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use shared::conf::location::LocationConf;
-use shared::conf::process::ProcessConf;
+use shared::conf::server::ServerConf as Process;
 
 use crate::ffi::Regex;
 
@@ -39,7 +39,7 @@ pub struct ServerConf {
     /// In the order in which they are tried.
     pub aliases: Vec<Alias>,
     /// The interpreter; only the main server's counts.
-    pub process: ProcessConf,
+    pub process: Process,
 }
 
 impl ServerConf {

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use shared::conf::judge;
 use shared::conf::mount::check_callable;
+use shared::conf::validate;
 use shared::vocabulary::value::{Value, ValueError, parse};
 use shared::vocabulary::{Directive, Setting};
 
 use crate::conf::{Alias, DirectoryConf, Pattern, ServerConf};
-use crate::daemons;
 use crate::ffi::{Pool, Regex};
+use crate::groups;
 
 /// Takes a directive. There is a server's configuration where it stands outside of every section that is about a place.
 ///
@@ -24,10 +24,10 @@ pub fn take(
     directory: &mut DirectoryConf,
 ) -> Result<(), ValueError> {
     let value = parse(directive, words)?;
-    judge(directive.setting, &value)?;
+    validate(directive.setting, &value)?;
     match (directive.setting, &value) {
-        (Setting::ProcessGroup, Value::Word(name)) => daemons::choose(name, place),
-        (Setting::DaemonProcess, Value::Words(words)) => return daemons::declare(words, place),
+        (Setting::ProcessGroup, Value::Word(name)) => groups::choose(name, place),
+        (Setting::DaemonProcess, Value::Words(words)) => return groups::declare(words, place),
         _ => {}
     }
     if directory.location.apply(directive.setting, &value) {
@@ -38,7 +38,7 @@ pub fn take(
         (Setting::Mount | Setting::MountMatch, Value::Words(words)) => {
             let alias = alias(directive, words, pool)?;
             if let Some(group) = &alias.process_group {
-                daemons::choose(group, place);
+                groups::choose(group, place);
             }
             server.aliases.push(alias);
             Ok(())

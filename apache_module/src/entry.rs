@@ -16,7 +16,7 @@ use shared::vocabulary::{DIRECTIVES, Places, Spelling};
 use crate::conf::{DirectoryConf, ServerConf};
 use crate::ffi::{Pool, Request, Server, borrowed, is_first_pass, main_server_line, place, startup_line};
 use crate::handler::{Answer, handle};
-use crate::{daemons, directives, process, translate};
+use crate::{child, directives, groups, translate};
 
 /// A command table, which httpd only reads.
 struct Commands([command_rec; DIRECTIVES.len() + 1]);
@@ -178,7 +178,7 @@ unsafe fn place_of(command: &cmd_parms) -> String {
 
 unsafe extern "C" fn pre_config(_: *mut apr_pool_t, _: *mut apr_pool_t, _: *mut apr_pool_t) -> c_int {
     guard("pre_config", HTTP_INTERNAL_SERVER_ERROR, || {
-        daemons::forget();
+        groups::forget();
         OK
     })
 }
@@ -194,7 +194,7 @@ unsafe extern "C" fn post_config(
             return OK;
         }
         // SAFETY: the main server lives with the configuration.
-        match daemons::launch(unsafe { Server::new(server) }) {
+        match groups::launch(unsafe { Server::new(server) }) {
             Ok(()) => OK,
             Err(error) => {
                 startup_line(Level::Critical, format!("mod_neat: {error}").as_bytes());
@@ -233,7 +233,7 @@ unsafe extern "C" fn check_config(
 ) -> c_int {
     guard("check_config", HTTP_INTERNAL_SERVER_ERROR, || {
         // SAFETY: the main server lives with the configuration.
-        match process::check(unsafe { Server::new(server) }) {
+        match child::check(unsafe { Server::new(server) }) {
             Ok(()) => OK,
             Err(error) => {
                 startup_line(Level::Critical, format!("mod_neat: {error}").as_bytes());
@@ -246,7 +246,7 @@ unsafe extern "C" fn check_config(
 unsafe extern "C" fn child_init(pool: *mut apr_pool_t, server: *mut server_rec) {
     guard("child_init", (), || {
         // SAFETY: the pool ends with the child; the configuration outlives it.
-        unsafe { process::begin(Pool::new(pool), Server::new(server)) };
+        unsafe { child::begin(Pool::new(pool), Server::new(server)) };
     });
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
 
 use shared::exchange::{Body, BodyError, End, Exchange, SendError};
-use shared::http::head::RequestHead;
+use shared::http::packed::Packed;
 use shared::log::Level;
 use shared::wsgi::response::ResponseHead;
 
@@ -31,7 +31,7 @@ pub enum Outcome {
 pub struct HttpdExchange<'r> {
     request: Request<'r>,
     mount: &'r [u8],
-    head: &'r RequestHead,
+    head: &'r Packed,
     has_body: bool,
     sending: FileSending,
     is_daemons: bool,
@@ -48,7 +48,7 @@ pub struct Parts<'r> {
     /// The packed entries of the mount.
     pub mount: &'r [u8],
     /// The packed entries of the request.
-    pub head: &'r RequestHead,
+    pub head: &'r Packed,
     /// Whether the request has a body.
     pub has_body: bool,
     /// How files may be sent.

@@ -11,7 +11,7 @@ use shared::log::Level;
 use crate::conf::{Alias, DirectoryConf};
 use crate::exchange::{HttpdExchange, Outcome, Parts};
 use crate::ffi::{FileKind, FileSending, Request};
-use crate::{daemons, log, process, request};
+use crate::{child, groups, log, request};
 
 /// What a handler tells httpd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
         let name = CString::new(name).ok()?;
         request.variable(&name).map(|value| String::from_utf8_lossy(value).into_owned())
     };
-    let chosen = daemons::connections(
+    let chosen = groups::connections(
         written.unwrap_or_else(|| location.process_group()),
         location.restrict_process(),
         variable,
@@ -108,14 +108,14 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
             outcome: &outcome,
         },
     );
-    match (group, process::engine()) {
+    match (group, child::engine()) {
         (Some((_, connections)), _) => connections.serve(&mut exchange),
         (None, Some(engine)) => engine.call(exchange),
         (None, None) => {
             let why = "no application runs in httpd's own processes here: WSGIRestrictEmbedded is on, every place names a process \
                        group, or Python did not start, which the error log says then";
             log::to_request(request, Level::Error, why.as_bytes());
-            return Answer::Status(if process::is_restricted(request.server()) { 500 } else { 503 });
+            return Answer::Status(if child::is_restricted(request.server()) { 500 } else { 503 });
         }
     }
     match outcome.into_inner() {

@@ -3,24 +3,24 @@
 //! What passes through: a URL becomes a script ([`translate`]), a request becomes an exchange ([`handler`], [`request`], [`exchange`]) and is
 //! served by the engine on httpd's own thread; blocks go out as brigades ([`output`]), the body comes in as brigades
 //! ([`request_body`]). Directives and their inheritance are in [`directives`] and [`conf`], the life of a child in
-//! [`process`], what is done about process groups in [`daemons`].
+//! [`child`], what is done about process groups in [`groups`].
 //!
 //! This room must never know Python, nor a rule of HTTP or WSGI: those are in `shared`. Raw pointers stay in [`ffi`] and [`entry`].
 
 #![deny(unsafe_code)]
 
+mod child;
 mod conf;
-mod daemons;
 mod directives;
 #[allow(unsafe_code, reason = "the entry points from C")]
 mod entry;
 mod exchange;
 #[allow(unsafe_code, reason = "httpd's structures, wrapped into safe types")]
 mod ffi;
+mod groups;
 mod handler;
 mod log;
 mod output;
-mod process;
 mod request;
 mod request_body;
 mod translate;

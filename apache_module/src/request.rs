@@ -6,18 +6,18 @@ use std::path::PathBuf;
 
 use shared::conf::location::LocationConf;
 use shared::conf::mount::{Target, pack};
-use shared::http::head::{HeadBuilder, RequestHead};
 use shared::http::key::Key;
+use shared::http::packed::{Packed, Packer};
 
 use crate::ffi::{Request, banner};
 
 /// What all requests of the script share.
-pub fn mount(request: Request<'_>, callable: &str, conf: &LocationConf, group: &str) -> RequestHead {
+pub fn mount(request: Request<'_>, callable: &str, conf: &LocationConf, group: &str) -> Packed {
     let script = PathBuf::from(OsStr::from_bytes(request.filename().unwrap_or(b"")));
     pack(&Target::Script(script), callable, conf, group, |head| {
         head.set(Key::ServerSoftware, banner());
         head.set(Key::GatewayInterface, b"CGI/1.1");
-        let optional = |head: &mut HeadBuilder, key, value: Option<&[u8]>| {
+        let optional = |head: &mut Packer, key, value: Option<&[u8]>| {
             if let Some(value) = value {
                 head.set(key, value);
             }
@@ -31,8 +31,8 @@ pub fn mount(request: Request<'_>, callable: &str, conf: &LocationConf, group: &
 }
 
 /// What this request has.
-pub fn head(request: Request<'_>, pass_authorization: bool) -> RequestHead {
-    let mut head = HeadBuilder::new();
+pub fn head(request: Request<'_>, pass_authorization: bool) -> Packed {
+    let mut head = Packer::new();
     head.pass_authorization(pass_authorization);
     for (name, value) in request.headers() {
         head.header(name, value);

@@ -34,7 +34,7 @@ impl<'r> RequestBody<'r> {
             return Err(error);
         }
         self.fill(request, into).map_err(|status| {
-            let error = self.judge(request, status);
+            let error = self.validate(request, status);
             self.failed = Some(error);
             error
         })
@@ -72,7 +72,7 @@ impl<'r> RequestBody<'r> {
         Ok(count)
     }
 
-    fn judge(&mut self, request: Request<'r>, status: i32) -> BodyError {
+    fn validate(&mut self, request: Request<'r>, status: i32) -> BodyError {
         match status {
             // As `ap_map_http_request_error` has them.
             TIME_UP | libc::ETIMEDOUT => BodyError::TimedOut,

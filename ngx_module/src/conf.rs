@@ -8,19 +8,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::conf::group::GroupConf;
+use shared::conf::group::ProcessGroup;
 use shared::conf::groups::{Choice, Groups};
 use shared::conf::location::LocationConf;
 use shared::conf::mount::{self, Target, TargetError};
-use shared::conf::process::ProcessConf;
-use shared::http::head::{HeadBuilder, RequestHead};
+use shared::conf::server::ServerConf;
 use shared::http::key::Key;
+use shared::http::packed::{Packed, Packer};
 use shared::loader::load;
 use shared::loader::locate::Python;
 use shared::vocabulary::Setting;
 use thiserror::Error;
 
-use crate::daemons;
 use crate::entry;
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
@@ -28,17 +27,18 @@ use crate::ffi::cycle;
 use crate::ffi::location::Location;
 use crate::ffi::request::Request;
 use crate::ffi::upstream::{Timeouts, Upstream, UpstreamConf};
+use crate::groups;
 
 /// The configuration of the process.
 pub struct MainConf {
     /// As written.
-    pub process: ProcessConf,
+    pub process: ServerConf,
     /// The directives that were given.
     pub seen: Vec<Setting>,
     /// Whether any location mounts an application.
     pub is_used: bool,
     /// The mounts that are known before a request comes.
-    pub mounts: Vec<Arc<RequestHead>>,
+    pub mounts: Vec<Arc<Packed>>,
     /// The Python to load, and the engine.
     pub python: Option<(Python, PathBuf)>,
     /// The declared process groups.
@@ -68,7 +68,7 @@ impl MainConf {
     /// Nothing written, and room for nginx's caches.
     pub fn with_caches(caches: Caches) -> Self {
         Self {
-            process: ProcessConf::default(),
+            process: ServerConf::default(),
             seen: Vec::new(),
             is_used: false,
             mounts: Vec::new(),
@@ -140,7 +140,7 @@ pub struct LocConf {
     pub cache_key: *mut nginx_sys::ngx_http_complex_value_t,
     /// Whether the mount says `SERVER_NAME`; otherwise the request does.
     pub names_server: bool,
-    block: Option<Arc<RequestHead>>,
+    block: Option<Arc<Packed>>,
     /// When the script was last seen in its place.
     seen_at: Cell<i64>,
     constant: Vec<(Key, Vec<u8>)>,
@@ -226,7 +226,7 @@ impl LocConf {
                 conf.refuse(&format!("\"wsgi_process_group\": {error}"));
                 return None;
             }
-            self.group = Group::Named(Arc::new(daemons::upstream(main, &name)));
+            self.group = Group::Named(Arc::new(groups::upstream(main, &name)));
         }
         let is_restricted = main.process.restrict_embedded();
         main.is_used |= !matches!(self.group, Group::Named(_)) && !is_restricted;
@@ -234,7 +234,7 @@ impl LocConf {
             return Some(());
         }
         let group = main.groups.find(self.group_name()).ok();
-        let millis = |pick: fn(&GroupConf) -> Duration| {
+        let millis = |pick: fn(&ProcessGroup) -> Duration| {
             usize::try_from(group.map_or(60_000, |group| pick(group).as_millis())).unwrap_or(usize::MAX >> 2)
         };
         let timeouts = Timeouts {
@@ -268,9 +268,9 @@ impl LocConf {
         }
     }
 
-    fn pack(&self, target: &Target, callable: Option<&str>, group: &str) -> RequestHead {
+    fn pack(&self, target: &Target, callable: Option<&str>, group: &str) -> Packed {
         let callable = callable.unwrap_or(self.settings.callable());
-        mount::pack(target, callable, &self.settings, group, |head: &mut HeadBuilder| {
+        mount::pack(target, callable, &self.settings, group, |head: &mut Packer| {
             for (key, value) in &self.constant {
                 head.set(*key, value);
             }
@@ -281,7 +281,7 @@ impl LocConf {
     ///
     /// # Errors
     /// [`NoMount`].
-    pub fn mount(&self, request: &Request, group: &str) -> Result<Arc<RequestHead>, NoMount> {
+    pub fn mount(&self, request: &Request, group: &str) -> Result<Arc<Packed>, NoMount> {
         match self.pass.as_deref() {
             None => Err(NoMount::Unset),
             Some(Pass::Fixed(target, _)) => {
@@ -320,7 +320,7 @@ fn see(target: &Target) -> Result<(), NoMount> {
 }
 
 /// Whether the script of a packed mount, if it has one, is in its place.
-pub fn is_there(mount: &RequestHead) -> bool {
+pub fn is_there(mount: &Packed) -> bool {
     let path = mount.get(Key::TargetScript).map(|path| Path::new(OsStr::from_bytes(path)));
     path.is_none_or(Path::exists)
 }
@@ -330,7 +330,7 @@ pub fn is_there(mount: &RequestHead) -> bool {
 /// # Errors
 /// There is no Python that can be loaded, or no engine.
 pub fn decide_process(main: &mut MainConf) -> Result<(), String> {
-    daemons::check(main)?;
+    groups::check(main)?;
     if !main.is_used {
         return Ok(());
     }

@@ -10,15 +10,15 @@ use nginx_sys::{
 use shared::ffi::guard::guard;
 
 use crate::conf::{self, LocConf, MainConf};
-use crate::daemons;
 use crate::directives;
 use crate::event_loop;
 use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
 use crate::ffi::cycle::Cycle;
 use crate::ffi::request::Request;
 use crate::ffi::{ERROR, OK, signal};
-use crate::register::Id;
-use crate::{handler, process, serving};
+use crate::groups;
+use crate::registry::Id;
+use crate::{handler, serving, worker};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
@@ -31,7 +31,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(merge_loc_conf),
 };
 
-static mut COMMANDS: [ngx_command_t; directives::TABLE.len()] = directives::TABLE;
+static mut COMMANDS: [ngx_command_t; directives::LENGTH] = directives::TABLE;
 
 /// The module. nginx writes its place in its tables into it.
 #[unsafe(no_mangle)]
@@ -84,7 +84,7 @@ pub(crate) fn lies_here() -> &'static ngx_http_module_t {
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     guard("create_main_conf", std::ptr::null_mut(), || {
-        process::tell_panics();
+        worker::tell_panics();
         // SAFETY: nginx's own, for this call.
         let conf = unsafe { Conf::from_raw(cf) };
         conf.map_or(std::ptr::null_mut(), |conf| {
@@ -165,7 +165,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("init_module", OK, || {
         // SAFETY: nginx's own, for this call.
         if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
-            daemons::launch(cycle);
+            groups::launch(cycle);
         }
         OK
     })
@@ -175,14 +175,14 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("init_process", OK, || {
         // SAFETY: nginx's own, for this call.
         if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
-            process::start(cycle);
+            worker::start(cycle);
         }
         OK
     })
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    guard("exit_process", (), process::stop);
+    guard("exit_process", (), worker::stop);
 }
 
 /// Answers a request: the content handler.
@@ -247,7 +247,7 @@ pub(crate) unsafe extern "C" fn on_freed(id: *mut c_void) {
 /// A thread rang.
 pub(crate) unsafe extern "C" fn on_ring(_event: *mut ngx_event_t) {
     guard("on_ring", (), || {
-        if let Some(worker) = process::worker() {
+        if let Some(worker) = worker::worker() {
             worker.door().answer();
         }
     });

@@ -11,7 +11,7 @@ use crate::entry;
 use crate::ffi::cycle;
 use crate::ffi::wake::{Bell, Ear, Timer, bell};
 use crate::link::Link;
-use crate::{log, register, serving};
+use crate::{log, registry, serving};
 
 /// So many times the loop goes through the queue before it looks after its other events.
 const ROUNDS: u32 = 8;
@@ -133,7 +133,7 @@ pub fn close() {
 pub fn stay_while_serving() {
     INSIDE.with_borrow_mut(|inside| {
         let Some(inside) = inside else { return };
-        if register::in_flight() == 0 {
+        if registry::in_flight() == 0 {
             if cycle::is_leaving() {
                 inside.stay.disarm();
             }

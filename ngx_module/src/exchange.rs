@@ -4,13 +4,13 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use shared::exchange::{Body, BodyError, End, Exchange, SendError};
-use shared::http::head::RequestHead;
+use shared::http::packed::Packed;
 use shared::log::Level;
 use shared::wsgi::response::{OwnedResponseHead, ResponseHead};
 
 use crate::link::{Item, Link};
-use crate::process::Worker;
 use crate::request_body::{Stored, StoredBody};
+use crate::worker::Worker;
 
 /// From this size on, bytes are sent from where they lie.
 const LENT: usize = 64 * 1024;
@@ -28,8 +28,8 @@ struct Pending {
 pub struct NginxExchange {
     worker: &'static Worker,
     link: Arc<Link>,
-    mount: Arc<RequestHead>,
-    head: RequestHead,
+    mount: Arc<Packed>,
+    head: Packed,
     body: StoredBody,
     pending: Pending,
 }
@@ -39,8 +39,8 @@ impl NginxExchange {
     pub fn new(
         worker: &'static Worker,
         link: Arc<Link>,
-        mount: Arc<RequestHead>,
-        head: RequestHead,
+        mount: Arc<Packed>,
+        head: Packed,
         body: StoredBody,
     ) -> Self {
         Self { worker, link, mount, head, body, pending: Pending::default() }

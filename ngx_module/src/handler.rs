@@ -11,10 +11,10 @@ use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
 use crate::ffi::upstream::{self, Upstream};
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE};
-use crate::process::{self, Worker};
 use crate::request::{self, BodyLength};
 use crate::request_body::{self, Progress, StoredBody};
-use crate::{daemons, log, serving};
+use crate::worker::{self, Worker};
+use crate::{groups, log, serving};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -25,7 +25,7 @@ pub fn handle(request: Request) -> Code {
         let discarded = request.discard_body();
         return if discarded >= SPECIAL_RESPONSE { discarded } else { 411 };
     }
-    match daemons::choose(&request, conf) {
+    match groups::choose(&request, conf) {
         Ok(None) => {}
         Ok(Some(group)) => return ask(request, conf, &group),
         Err(code) => return code,
@@ -75,7 +75,7 @@ fn begin(request: Request, streamed: bool) {
 /// Gives the request to the threads; the error is a status for a request that was not taken.
 fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     let Some(conf) = request.location() else { return Err(500) };
-    let Some(worker) = process::worker() else {
+    let Some(worker) = worker::worker() else {
         let message = "no Python runs in this process, which was started with a configuration without wsgi_pass: restart nginx";
         log::request(request, Level::Error, message.as_bytes());
         return Err(503);
@@ -109,7 +109,7 @@ fn mount_of(
     request: Request,
     conf: &LocConf,
     group: &str,
-) -> Result<Arc<shared::http::head::RequestHead>, Code> {
+) -> Result<Arc<shared::http::packed::Packed>, Code> {
     conf.mount(&request, group).map_err(|error| {
         if !matches!(error, NoMount::Value) {
             log::request(request, Level::Error, error.to_string().as_bytes());

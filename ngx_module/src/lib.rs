@@ -11,7 +11,6 @@
 #![deny(unsafe_code)]
 
 mod conf;
-mod daemons;
 mod directives;
 #[allow(unsafe_code)]
 mod entry;
@@ -19,15 +18,16 @@ mod event_loop;
 mod exchange;
 #[allow(unsafe_code)]
 mod ffi;
+mod groups;
 mod handler;
 mod link;
 mod log;
 mod output;
-mod process;
-mod register;
+mod registry;
 mod request;
 mod request_body;
 mod response;
 mod serving;
+mod worker;
 
 pub(crate) use entry::module_index;

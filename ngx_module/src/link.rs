@@ -11,7 +11,7 @@ use shared::log::Level;
 use shared::wsgi::response::OwnedResponseHead;
 
 use crate::ffi::lent::Lent;
-use crate::register::Id;
+use crate::registry::Id;
 
 /// How many bytes of a response may wait for the client before the thread does.
 pub const WINDOW: usize = 128 * 1024;

@@ -37,12 +37,12 @@ pub fn process(level: Level, message: &[u8]) {
     numbered(number(level), message);
 }
 
-/// [`process`] for a level that only nginx has: the process cannot do its work.
+/// [`server`] for a level that only nginx has: the process cannot do its work.
 pub fn emergency(message: &str) {
     numbered(cycle::EMERGENCY, message.as_bytes());
 }
 
-/// [`process`] for nginx's number of a level.
+/// [`server`] for nginx's number of a level.
 pub fn numbered(level: u32, message: &[u8]) {
     lines(message).iter().for_each(|line| cycle::log(level, line));
 }

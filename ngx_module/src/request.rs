@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use shared::http::head::{HeadBuilder, RequestHead};
 use shared::http::key::Key;
+use shared::http::packed::{Packed, Packer};
 use shared::http::target;
 
 use crate::conf::LocConf;
@@ -36,8 +36,8 @@ pub fn pack(
     conf: &LocConf,
     body: BodyLength,
     for_cache: Option<&ForCache>,
-) -> Option<RequestHead> {
-    let mut head = HeadBuilder::new();
+) -> Option<Packed> {
+    let mut head = Packer::new();
     head.pass_authorization(conf.settings.pass_authorization());
     for (name, value) in request.headers() {
         if body == BodyLength::NoBody && is_about_body(name) || for_cache.is_some() && is_condition(name) {
@@ -95,7 +95,7 @@ pub fn pack(
     Some(head.finish())
 }
 
-fn set_addresses(request: &Request, conf: &LocConf, head: &mut HeadBuilder) {
+fn set_addresses(request: &Request, conf: &LocConf, head: &mut Packer) {
     let mut buffer = [0; 128];
     let (address, port) = request.server_address(&mut buffer);
     if !conf.names_server {

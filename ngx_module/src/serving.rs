@@ -12,7 +12,7 @@ use crate::ffi::request::{Cleanup, Request};
 use crate::ffi::{Code, ERROR, OK};
 use crate::link::{Item, Link};
 use crate::output::{NoMemory, Output};
-use crate::register::{self, Id, find};
+use crate::registry::{self, Id, find};
 use crate::request_body::Progress;
 use crate::{entry, event_loop, log, request_body, response};
 
@@ -39,7 +39,7 @@ pub struct Serving {
 
 /// Ends all waits of threads for the client: the process is ending.
 pub fn abandon_all() {
-    for serving in register::all() {
+    for serving in registry::all() {
         serving.link.close(SendError::Stopping);
         // nginx sends nothing any more: the loop has ended.
         serving.link.return_lent();
@@ -48,7 +48,7 @@ pub fn abandon_all() {
 
 /// Begins to serve a request; `None` when nginx has no memory.
 pub fn begin(request: Request, body: Progress) -> Option<Arc<Link>> {
-    let serving = register::add(|id| Serving {
+    let serving = registry::add(|id| Serving {
         request,
         link: Arc::new(Link::new(id)),
         output: RefCell::default(),
@@ -118,7 +118,7 @@ pub fn on_freed(id: Id) {
     if serving.lent.get() {
         serving.link.return_lent();
     }
-    register::remove(id);
+    registry::remove(id);
 }
 
 /// Ends a request that no thread takes.
@@ -341,7 +341,7 @@ impl Serving {
             return false;
         }
         self.link.close(why);
-        register::ended();
+        registry::ended();
         event_loop::stay_while_serving();
         true
     }

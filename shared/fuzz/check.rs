@@ -9,10 +9,10 @@
 
 use std::ops::Range;
 
-use shared::http::head::entries;
+use shared::http::packed::entries;
 use shared::wire::decode::{Side, header};
 use shared::wire::frame::{KEPT, next_exchange};
-use shared::wire::session::{Answers, Incoming, Requests};
+use shared::wire::session::{Incoming, ServerSide, WorkerSide};
 use shared::wire::{BodyMode, Frame, HEADER, Kind, Reader, Received, WireError, encode};
 
 /// How many bytes say in which portions the stream comes; they are used in turns.
@@ -215,7 +215,7 @@ fn encode_anew(received: &Received<'_>, into: &mut Vec<u8>) {
         Frame::Failed { status, retry_after, cause } => {
             encode::failed(into, exchange, *status, *retry_after, cause);
         }
-        Frame::Closing => encode::closing(into),
+        Frame::GoAway => encode::go_away(into),
     }
 }
 
@@ -227,7 +227,7 @@ trait Session {
 
 /// A server that asks whenever it may.
 struct Asked {
-    answers: Answers,
+    answers: ServerSide,
     choices: u8,
     /// How many frames came.
     frames: usize,
@@ -241,7 +241,7 @@ struct Asked {
 
 impl Asked {
     const fn new(choices: u8) -> Self {
-        let answers = Answers::new();
+        let answers = ServerSide::new();
         Self { answers, choices, frames: 0, head_only: false, declared: None, sent: 0, files: 0 }
     }
 
@@ -272,7 +272,7 @@ impl Session for Asked {
         }
         let (had_head, was_idle) = (self.answers.has_head(), self.answers.is_idle());
         self.answers.take(received)?;
-        let of_connection = matches!(received.frame, Frame::Hello(_) | Frame::Closing);
+        let of_connection = matches!(received.frame, Frame::Hello(_) | Frame::GoAway);
         assert!(of_connection || !was_idle && received.exchange == self.answers.exchange());
         let mut has_ended = false;
         match &received.frame {
@@ -295,7 +295,7 @@ impl Session for Asked {
                 assert_eq!(*status == 0, had_head);
                 has_ended = true;
             }
-            Frame::Closing => {
+            Frame::GoAway => {
                 assert!(!had_head && self.answers.begin(false).is_none());
             }
             _ => {}
@@ -307,14 +307,14 @@ impl Session for Asked {
         assert!(had_head || !of_body && received.frame != Frame::End);
         assert!(self.declared.is_none_or(|declared| self.sent <= u128::from(declared)));
         assert_eq!(self.answers.files(), self.files);
-        assert_eq!(self.answers.is_idle(), has_ended || was_idle && received.frame != Frame::Closing);
+        assert_eq!(self.answers.is_idle(), has_ended || was_idle && received.frame != Frame::GoAway);
         Ok(())
     }
 }
 
 /// A worker that serves what it is asked.
 struct Served {
-    requests: Requests,
+    requests: WorkerSide,
     /// The exchange that is open and how its body comes, with whether more of it may.
     exchange: u16,
     mode: BodyMode,
@@ -325,7 +325,7 @@ impl Served {
     const fn new(choices: u8) -> Self {
         let is_resumed = choices & FIRST != 0;
         let exchange = if is_resumed { u16::MAX - 1 } else { 0 };
-        let requests = if is_resumed { Requests::resume(exchange) } else { Requests::new() };
+        let requests = if is_resumed { WorkerSide::resume(exchange) } else { WorkerSide::new() };
         Self { requests, exchange, mode: BodyMode::None, is_open: false }
     }
 }

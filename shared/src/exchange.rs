@@ -121,7 +121,7 @@ pub trait Exchange {
     /// The packed entries that every request of this mount shares (see [`crate::conf::mount`]).
     fn mount(&self) -> &[u8];
 
-    /// The packed entries of this request (see [`crate::http::head`]).
+    /// The packed entries of this request (see [`crate::http::packed`]).
     fn head(&self) -> &[u8];
 
     /// Where the request's body is. May not block.

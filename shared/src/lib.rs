@@ -1,7 +1,7 @@
 //! The server-neutral half of Neat: every rule of HTTP and WSGI, the vocabulary of configuration, and the boundary
 //! between a server module and the engine that runs Python.
 //!
-//! What passes through: a server module packs a request into a [`http::head::RequestHead`], offers itself as an
+//! What passes through: a server module packs a request into a [`http::packed::Packed`], offers itself as an
 //! [`exchange::Exchange`], and hands that over [`loader::abi`] to the engine, which judges the application's answer with
 //! [`wsgi::response`] and gives it back through the same exchange.
 //!
@@ -10,15 +10,19 @@
 #![deny(unsafe_code)]
 
 pub mod backlog;
+#[allow(unsafe_code)]
+pub mod client;
 pub mod conf;
-pub mod daemon;
 pub mod exchange;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod http;
 #[allow(unsafe_code)]
+pub mod launch;
+#[allow(unsafe_code)]
 pub mod loader;
 pub mod log;
+pub mod preflight;
 pub mod vocabulary;
 pub mod wire;
 pub mod wsgi;

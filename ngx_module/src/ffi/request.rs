@@ -12,7 +12,7 @@ use nginx_sys::{
 
 use super::chain::Piece;
 use super::{Code, ERROR};
-use crate::register::Id;
+use crate::registry::Id;
 
 /// A request. Valid on the loop's thread from the handler's call until it is finalized or its cleanup ran; whoever keeps one
 /// longer ([`crate::serving::Serving`]) forgets it there.

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use shared::http::head::get;
 use shared::http::key::Key;
+use shared::http::packed::get;
 
 use crate::environ;
 use crate::interpreter::{self, Interpreter};

@@ -7,7 +7,7 @@ use shared::ffi::guard::guard;
 use shared::loader::abi::{Bytes, EngineConf, EngineTable, ExchangeTable, Report, SourceTable, VERSION};
 use shared::loader::{foreign_exchange, foreign_source};
 
-use crate::{interpreter, process, serve, threads};
+use crate::{fork, interpreter, serve, threads};
 
 static TABLE: EngineTable =
     EngineTable { version: VERSION, start, preload, serve: serve_source, call, fork, pulse, interrupt, stop };
@@ -88,7 +88,7 @@ unsafe extern "C" fn call(exchange: *mut c_void, table: *const ExchangeTable) {
 }
 
 unsafe extern "C" fn fork() -> i32 {
-    guard("engine fork", -1, process::fork)
+    guard("engine fork", -1, fork::fork)
 }
 
 unsafe extern "C" fn pulse() {

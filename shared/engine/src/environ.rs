@@ -2,9 +2,9 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat};
-use shared::http::head::{Name, entries};
 use shared::http::key::Key;
 use shared::http::length;
+use shared::http::packed::{Name, entries};
 
 use crate::{names, native};
 

@@ -9,8 +9,8 @@ use pyo3::types::{PyBytes, PyTuple};
 use shared::log::Level;
 
 use crate::capsule::{Method, function};
+use crate::fork;
 use crate::interpreter;
-use crate::process;
 use crate::request;
 
 /// A line that is longer leaves in parts.
@@ -74,8 +74,8 @@ pub fn flush() {
 
 /// Writes to the log of the calling thread's request, or else to the server's.
 pub fn tell(level: Level, message: &[u8]) {
-    if process::is_forked() {
-        process::errors_to_descriptor(&[message, b"\n"].concat());
+    if fork::is_forked() {
+        fork::errors_to_descriptor(&[message, b"\n"].concat());
         return;
     }
     let told = request::current().is_some_and(|request| request.log(level, message));

@@ -7,9 +7,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use crate::call_input::Input;
 use crate::capsule::{self, Method, function};
 use crate::interpreter::Interpreter;
-use crate::opening::Input;
 use crate::request::{Request, Unread};
 
 /// The largest part that is read at once.

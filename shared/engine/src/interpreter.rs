@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyModule};
 use shared::loader::abi::{Bytes, EngineConf, LogTable};
 use shared::log::Level;
 
-use crate::{errors, input, names, process, request};
+use crate::{errors, fork, input, names, request};
 
 const SOURCE: &str = include_str!("python/neat.py");
 
@@ -97,7 +97,7 @@ pub fn start(conf: &Conf<'_>) -> Result<(), String> {
     let started = initialise(conf.program);
     handlers.restore();
     started?;
-    process::watch_forks();
+    fork::watch_forks();
     let prepared = Python::attach(|py| {
         prepare(py, conf).map_err(|error| {
             let traceback =
@@ -160,7 +160,7 @@ fn initialise(program: &[u8]) -> Result<(), String> {
             status = start(&raw const config);
         }
         clear(&raw mut config);
-        judge(&status)
+        validate(&status)
     }
 }
 
@@ -180,7 +180,7 @@ pub unsafe fn symbol<F: Copy>(name: &std::ffi::CStr) -> Result<F, String> {
 
 /// # Safety
 /// The strings of `status` are CPython's.
-unsafe fn judge(status: &Status) -> Result<(), String> {
+unsafe fn validate(status: &Status) -> Result<(), String> {
     if status.kind == 0 {
         return Ok(());
     }
@@ -285,7 +285,7 @@ const VERSION: (u32, u32, u32) = (6, 0, 0);
 /// In the middle of a request (httpd's prefork MPM ends a child from a signal handler) and in a child of the application nothing is
 /// done: the thread holds the GIL already, and the interpreter is in no state to be ended.
 pub fn stop(patience_ms: u32) {
-    if process::is_forked() || request::current().is_some() {
+    if fork::is_forked() || request::current().is_some() {
         return;
     }
     let main = MAIN.swap(std::ptr::null_mut(), Ordering::AcqRel);

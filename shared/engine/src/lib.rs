@@ -8,17 +8,17 @@
 //! a built-in function over a capsule, so that an interpreter with a GIL of its own stays possible.
 
 mod application;
+mod call_input;
 mod capsule;
 mod entry;
 mod environ;
 mod errors;
 mod file_wrapper;
+mod fork;
 mod input;
 mod interpreter;
 mod names;
 mod native;
-mod opening;
-mod process;
 mod request;
 mod serve;
 mod start_response;

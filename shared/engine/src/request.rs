@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3::prelude::*;
 use shared::exchange::{BodyError, End, Exchange, SendError};
-use shared::http::head::get;
 use shared::http::key::Key;
 use shared::http::length::Budget;
+use shared::http::packed::get;
 use shared::loader::ForeignExchange;
 use shared::log::Level;
 use shared::wsgi::response::OwnedResponseHead;
 
-use crate::opening::{Opening, described};
-use crate::process;
+use crate::call_input::{CallInput, request_line};
+use crate::fork;
 
 /// How long a send may be and still be made while attached, where the exchange says that it does not wait.
 const INSTANT: usize = 32 * 1024;
@@ -27,11 +27,11 @@ pub struct Request {
     /// locked, this one is first.
     exchange: Mutex<Option<ForeignExchange>>,
     /// Never locked across a call.
-    answer: Mutex<Answer>,
+    answer: Mutex<ResponseState>,
 }
 
 /// How far the response has come.
-struct Answer {
+struct ResponseState {
     head: Head,
     budget: Budget,
     /// Whether blocks are sent at all; known when the head has left.
@@ -111,7 +111,11 @@ impl Request {
         let request = Arc::new(Self {
             is_head: get(exchange.head(), Key::RequestMethod) == Some(b"HEAD"),
             exchange: Mutex::new(Some(exchange)),
-            answer: Mutex::new(Answer { head: Head::Missing, budget: Budget::new(None), has_body: true }),
+            answer: Mutex::new(ResponseState {
+                head: Head::Missing,
+                budget: Budget::new(None),
+                has_body: true,
+            }),
         });
         let around = CURRENT.replace(Some(Arc::clone(&request)));
         Entered { request, around }
@@ -129,20 +133,20 @@ impl Request {
         }
     }
 
-    fn answer(&self) -> MutexGuard<'_, Answer> {
+    fn answer(&self) -> MutexGuard<'_, ResponseState> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is needed to call the application, before anybody else knows the request.
-    pub fn opening(&self, py: Python<'_>) -> Option<Opening> {
-        self.free_exchange()?.as_ref().map(|exchange| Opening::of(py, exchange))
+    pub fn opening(&self, py: Python<'_>) -> Option<CallInput> {
+        self.free_exchange()?.as_ref().map(|exchange| CallInput::of(py, exchange))
     }
 
     /// What is told about the request in the log: method, path and script.
     pub fn about(&self, py: Python<'_>) -> String {
         let about = match self.free_exchange() {
-            Some(exchange) => exchange.as_ref().map(described),
-            None => py.detach(|| self.exchange().as_ref().map(described)),
+            Some(exchange) => exchange.as_ref().map(request_line),
+            None => py.detach(|| self.exchange().as_ref().map(request_line)),
         };
         about.unwrap_or_default()
     }
@@ -186,7 +190,7 @@ impl Request {
 
     /// Reads the body, detached.
     pub fn read_body(&self, py: Python<'_>, into: &mut [u8]) -> Result<usize, Unread> {
-        if process::is_forked() {
+        if fork::is_forked() {
             return Err(Unread::Child);
         }
         py.detach(|| self.exchange().as_mut().ok_or(Unread::Over)?.read_body(into).map_err(Unread::Server))
@@ -214,7 +218,7 @@ impl Request {
         offset: u64,
         length: u64,
     ) -> Result<Sent, Refusal> {
-        if process::is_forked() {
+        if fork::is_forked() {
             return Err(Refusal::Child);
         }
         py.detach(|| self.pass_file(&mut self.exchange(), file, offset, length))
@@ -252,7 +256,7 @@ impl Request {
         bytes: usize,
         work: impl FnOnce(&mut Option<ForeignExchange>) -> Result<R, Refusal> + Send,
     ) -> Result<R, Refusal> {
-        if process::is_forked() {
+        if fork::is_forked() {
             return Err(Refusal::Child);
         }
         if bytes <= INSTANT {
@@ -274,7 +278,7 @@ impl Request {
 
     /// Ends the request for whoever still holds on to it.
     fn give_back(&self) {
-        if process::is_forked() {
+        if fork::is_forked() {
             // The child's copy: the parent ends the real one.
             std::mem::forget(self.free_exchange().and_then(|mut exchange| exchange.take()));
         } else {

@@ -14,7 +14,7 @@ use crate::interpreter::Interpreter;
 use crate::native::type_name;
 use crate::request::{Refusal, Request, Sent};
 use crate::start_response::START_RESPONSE;
-use crate::{application, capsule, environ, errors, file_wrapper, input, opening, process, traceback};
+use crate::{application, call_input, capsule, environ, errors, file_wrapper, fork, input, traceback};
 
 /// Why a response ends before its time.
 enum Fault {
@@ -46,7 +46,7 @@ impl From<Refusal> for Fault {
 pub fn serve(py: Python<'_>, exchange: ForeignExchange) {
     let request = Request::enter(exchange);
     let outcome = run(py, &request);
-    if process::is_forked() {
+    if fork::is_forked() {
         leave_child(py, outcome.err());
     }
     errors::flush();
@@ -104,7 +104,7 @@ fn leave_child(py: Python<'_>, fault: Option<Fault>) -> ! {
         }
     };
     errors::flush();
-    process::leave(code)
+    fork::leave(code)
 }
 
 fn exit_code(py: Python<'_>, exit: &PyErr) -> i32 {
@@ -122,7 +122,7 @@ fn exit_code(py: Python<'_>, exit: &PyErr) -> i32 {
 fn run(py: Python<'_>, request: &Arc<Request>) -> Result<(), Fault> {
     let interpreter = Interpreter::get()?;
     let result = call(py, interpreter, request)?;
-    if process::is_forked() {
+    if fork::is_forked() {
         return Ok(());
     }
     let sent = send(py, interpreter, request, &result);
@@ -230,7 +230,7 @@ pub fn preload(py: Python<'_>, packed: &[u8]) -> bool {
     match application::mount_of(py, packed).and_then(|mount| mount.application(py)) {
         Ok(_) => true,
         Err(error) => {
-            let target = opening::target_of(packed, packed);
+            let target = call_input::target_of(packed, packed);
             let about = format!(
                 "the application {target} could not be loaded at the start; its first request tries again"
             );

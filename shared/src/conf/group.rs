@@ -18,7 +18,7 @@ const LONGEST_NAME: usize = 64;
 /// A process group. `None` means off, or the server's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each field is an option of GROUP_OPTIONS, which says what it is")]
-pub struct GroupConf {
+pub struct ProcessGroup {
     pub name: String,
     pub processes: Option<u32>,
     pub threads: u32,
@@ -70,7 +70,7 @@ pub struct GroupConf {
     pub server_metrics: bool,
 }
 
-impl GroupConf {
+impl ProcessGroup {
     /// A group with every default.
     #[must_use]
     pub fn named(name: &str) -> Self {

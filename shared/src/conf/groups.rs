@@ -4,11 +4,11 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use super::group::GroupConf;
-use crate::daemon::conf::{GroupSpec, check_sockets};
-use crate::daemon::reach::check_sockets_directory;
-use crate::daemon::system;
+use super::group::ProcessGroup;
+use crate::launch::handover::{GroupSpec, check_sockets};
 use crate::loader::locate::locate;
+use crate::preflight;
+use crate::preflight::directories::check_sockets_directory;
 use crate::vocabulary::value::ValueError;
 
 /// Which processes run an application, as written.
@@ -66,7 +66,7 @@ impl Groups {
     /// # Errors
     /// What is wrong with it; the answer otherwise are warnings.
     pub fn declare(&mut self, words: &[String]) -> Result<Vec<String>, ValueError> {
-        let (conf, warnings) = GroupConf::parse(words)?;
+        let (conf, warnings) = ProcessGroup::parse(words)?;
         if let (Some(home), None) = (&conf.python_home, &conf.chroot) {
             let wrong = |error| ValueError::Other(format!("has a Python that cannot be used: {error}"));
             locate(Some(home)).map_err(wrong)?;
@@ -94,7 +94,7 @@ impl Groups {
     ///
     /// # Errors
     /// [`ChoiceError::Unknown`].
-    pub fn find(&self, name: &str) -> Result<&GroupConf, ChoiceError> {
+    pub fn find(&self, name: &str) -> Result<&ProcessGroup, ChoiceError> {
         let found = self.specs.iter().find(|spec| spec.conf.name == name);
         found.map(|spec| &spec.conf).ok_or_else(|| {
             let names: Vec<&str> = self.specs.iter().map(|spec| spec.conf.name.as_str()).collect();
@@ -111,7 +111,7 @@ impl Groups {
     ///
     /// # Errors
     /// [`ChoiceError`].
-    pub fn chosen(&self, name: &str, restricted: Option<&[String]>) -> Result<&GroupConf, ChoiceError> {
+    pub fn chosen(&self, name: &str, restricted: Option<&[String]>) -> Result<&ProcessGroup, ChoiceError> {
         if restricted.is_some_and(|allowed| !allowed.iter().any(|one| one == name)) {
             return Err(ChoiceError::Restricted(name.to_owned()));
         }
@@ -128,7 +128,7 @@ impl Groups {
         &self,
         value: &str,
         restricted: Option<&[String]>,
-    ) -> Result<Option<&GroupConf>, ChoiceError> {
+    ) -> Result<Option<&ProcessGroup>, ChoiceError> {
         let is_embedded = |written: &str| Choice::read(written) == Choice::Embedded;
         if !is_embedded(value) {
             return self.chosen(value, restricted).map(Some);
@@ -159,7 +159,7 @@ impl Groups {
         for spec in &self.specs {
             let wrong =
                 |error: &dyn std::fmt::Display| format!("process group \"{}\": {error}", spec.conf.name);
-            system::check(&spec.conf, server).map_err(|error| wrong(&error))?;
+            preflight::check(&spec.conf, server).map_err(|error| wrong(&error))?;
         }
         check_sockets(prefix, self.specs.iter().map(|spec| spec.conf.name.as_str()))?;
         check_sockets_directory(prefix.parent().unwrap_or_else(|| Path::new("/")), server)

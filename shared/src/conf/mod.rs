@@ -1,10 +1,10 @@
-//! Configuration in two stages: as written ([`location`], [`process`]), as decided ([`mount`]).
+//! Configuration in two stages: as written ([`location`], [`server`]), as decided ([`mount`]).
 
 pub mod group;
 pub mod groups;
 pub mod location;
 pub mod mount;
-pub mod process;
+pub mod server;
 
 use crate::loader::locate::locate;
 use crate::vocabulary::Setting;
@@ -15,7 +15,7 @@ use crate::vocabulary::value::{Value, ValueError};
 ///
 /// # Errors
 /// What is wrong and what to do, for the administrator.
-pub fn judge(setting: Setting, value: &Value) -> Result<(), ValueError> {
+pub fn validate(setting: Setting, value: &Value) -> Result<(), ValueError> {
     match (setting, value) {
         (Setting::Callable, Value::Word(name)) => {
             mount::check_callable(name).map_err(|error| ValueError::Other(format!("is wrong: {error}")))
@@ -33,10 +33,10 @@ mod tests {
 
     #[test]
     fn a_home_without_a_python_is_refused_where_it_is_written() {
-        let error = judge(Setting::PythonHome, &Value::Path("/no/such/python".into())).unwrap_err();
+        let error = validate(Setting::PythonHome, &Value::Path("/no/such/python".into())).unwrap_err();
         assert!(error.to_string().contains("/no/such/python"), "{error}");
-        assert!(judge(Setting::Callable, &Value::Word("web.app".into())).is_ok());
-        assert!(judge(Setting::Callable, &Value::Word("a-b".into())).is_err());
-        assert!(judge(Setting::PassAuthorization, &Value::Flag(true)).is_ok());
+        assert!(validate(Setting::Callable, &Value::Word("web.app".into())).is_ok());
+        assert!(validate(Setting::Callable, &Value::Word("a-b".into())).is_err());
+        assert!(validate(Setting::PassAuthorization, &Value::Flag(true)).is_ok());
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::conf::location::LocationConf;
-use crate::http::head::{HeadBuilder, RequestHead};
 use crate::http::key::Key;
+use crate::http::packed::{Packed, Packer};
 
 /// What an application is loaded from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,9 +82,9 @@ pub fn pack(
     callable: &str,
     conf: &LocationConf,
     group: &str,
-    more: impl FnOnce(&mut HeadBuilder),
-) -> RequestHead {
-    let mut head = HeadBuilder::new();
+    more: impl FnOnce(&mut Packer),
+) -> Packed {
+    let mut head = Packer::new();
     match target {
         Target::Script(path) => {
             head.set(Key::TargetScript, path_bytes(path));

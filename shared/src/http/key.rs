@@ -151,6 +151,6 @@ mod tests {
 
     #[test]
     fn the_numbers_above_the_keys_stay_free_for_the_packed_head() {
-        assert!(Key::COUNT < usize::from(super::super::head::NAMED));
+        assert!(Key::COUNT < usize::from(super::super::packed::NAMED));
     }
 }

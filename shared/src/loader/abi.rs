@@ -2,7 +2,7 @@
 //!
 //! A server module and the engine are two shared objects, each with a copy of this crate. A panic of one is foreign to the
 //! other and could not be caught there, so both directions guard themselves ([`crate::ffi::guard`]). The half that a module
-//! offers is `offered.rs`, the half that the engine uses is `foreign.rs`; nobody else touches these pointers.
+//! offers is `module_side.rs`, the half that the engine uses is `engine_side.rs`; nobody else touches these pointers.
 
 use std::ffi::c_void;
 

@@ -95,7 +95,7 @@ fn on_the_way(path: &Path, links: u32) -> Option<(PathBuf, Metadata)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::tree::Tree;
+    use crate::preflight::tree::Tree;
     use nix::unistd::{Uid, setfsuid};
 
     #[test]

@@ -4,12 +4,12 @@
 pub mod abi;
 pub mod build_name;
 pub mod denied;
-mod foreign;
+mod engine_side;
 pub mod load;
 pub mod locate;
 #[cfg(test)]
 mod locate_tests;
-mod offered;
+mod module_side;
 
-pub use foreign::{ForeignExchange, ForeignSource, foreign_exchange, foreign_source};
-pub use offered::{exchange_table, offer_exchange, offer_source};
+pub use engine_side::{ForeignExchange, ForeignSource, foreign_exchange, foreign_source};
+pub use module_side::{exchange_table, offer_exchange, offer_source};

@@ -268,7 +268,7 @@ fn plain(kind: Kind, bytes: &[u8]) -> Option<Frame<'_>> {
                 cause: bytes.get(4..)?,
             }
         }
-        Kind::Closing => Frame::Closing,
+        Kind::GoAway => Frame::GoAway,
         Kind::Hello | Kind::Head | Kind::Informational | Kind::Body | Kind::Chunk => return None,
     })
 }
@@ -290,9 +290,9 @@ fn head(kind: Kind, bytes: &[u8]) -> Result<Frame<'_>, WireError> {
     let length = (flags & HAS_LENGTH != 0).then_some(length);
     let given = ResponseHead { status, reason, fields, length };
     let judged = if kind == Kind::Head {
-        OwnedResponseHead::judge(given)
+        OwnedResponseHead::validate(given)
     } else {
-        OwnedResponseHead::judge_informational(given)
+        OwnedResponseHead::validate_informational(given)
     };
     let judged = judged.ok_or(malformed)?;
     let is_file = flags & IS_FILE != 0;

@@ -125,6 +125,6 @@ pub fn failed(into: &mut Vec<u8>, exchange: u16, status: u16, retry_after: u16, 
 }
 
 /// No further request.
-pub fn closing(into: &mut Vec<u8>) {
-    frame(into, Kind::Closing, 0, &[]);
+pub fn go_away(into: &mut Vec<u8>) {
+    frame(into, Kind::GoAway, 0, &[]);
 }

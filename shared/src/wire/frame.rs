@@ -60,7 +60,7 @@ pub enum Kind {
     /// Worker: the response will not be complete.
     Failed = 25,
     /// Worker: this connection takes no further request; one that crosses this frame was never begun.
-    Closing = 26,
+    GoAway = 26,
 }
 
 impl Kind {
@@ -83,7 +83,7 @@ impl Kind {
             23 => Self::Log,
             24 => Self::End,
             25 => Self::Failed,
-            26 => Self::Closing,
+            26 => Self::GoAway,
             _ => return None,
         })
     }
@@ -97,7 +97,7 @@ impl Kind {
     /// Whether it belongs to the connection, and so to no exchange.
     #[must_use]
     pub const fn is_of_connection(self) -> bool {
-        matches!(self, Self::Hello | Self::Closing)
+        matches!(self, Self::Hello | Self::GoAway)
     }
 
     /// Whether its bytes are data that is handed on as it comes, in portions.
@@ -119,7 +119,7 @@ impl Kind {
             Self::File => (16, 16),
             Self::Log => (1, LONGEST_LOG),
             Self::Failed => (4, LONGEST_CAUSE),
-            Self::BodyEnd | Self::Flush | Self::End | Self::Closing => (0, 0),
+            Self::BodyEnd | Self::Flush | Self::End | Self::GoAway => (0, 0),
         }
     }
 }
@@ -234,7 +234,7 @@ pub enum Frame<'a> {
         cause: &'a [u8],
     },
     /// No further request.
-    Closing,
+    GoAway,
 }
 
 impl Frame<'_> {
@@ -257,7 +257,7 @@ impl Frame<'_> {
             Self::Log(..) => Kind::Log,
             Self::End => Kind::End,
             Self::Failed { .. } => Kind::Failed,
-            Self::Closing => Kind::Closing,
+            Self::GoAway => Kind::GoAway,
         }
     }
 }

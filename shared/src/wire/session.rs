@@ -7,16 +7,16 @@ use crate::http::length::Budget;
 
 /// What a server holds a worker to.
 #[derive(Debug)]
-pub struct Answers {
+pub struct ServerSide {
     greeted: bool,
     exchange: u16,
-    state: Answer,
+    state: Receiving,
     /// Descriptors that came and belong to no frame yet are counted by the caller; this counts the frames.
     files: u64,
 }
 
 #[derive(Debug)]
-enum Answer {
+enum Receiving {
     /// Nothing is asked.
     Idle,
     /// The head is to come. Holds whether the response can have no body (HEAD).
@@ -27,27 +27,27 @@ enum Answer {
     Closed,
 }
 
-impl Default for Answers {
+impl Default for ServerSide {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Answers {
+impl ServerSide {
     /// A connection on which nothing came.
     #[must_use]
     pub const fn new() -> Self {
-        Self { greeted: false, exchange: 0, state: Answer::Idle, files: 0 }
+        Self { greeted: false, exchange: 0, state: Receiving::Idle, files: 0 }
     }
 
     /// Begins the next exchange and says its number; `None` when one is open, or the worker takes no more. `head_only` is
     /// said of a HEAD request.
     pub fn begin(&mut self, head_only: bool) -> Option<u16> {
-        if !matches!(self.state, Answer::Idle) {
+        if !matches!(self.state, Receiving::Idle) {
             return None;
         }
         self.exchange = next_exchange(self.exchange);
-        self.state = Answer::Head(head_only);
+        self.state = Receiving::Head(head_only);
         Some(self.exchange)
     }
 
@@ -60,13 +60,13 @@ impl Answers {
     /// Whether the worker takes another request.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
-        matches!(self.state, Answer::Idle)
+        matches!(self.state, Receiving::Idle)
     }
 
     /// Whether the response's head has come.
     #[must_use]
     pub const fn has_head(&self) -> bool {
-        matches!(self.state, Answer::Body(_))
+        matches!(self.state, Receiving::Body(_))
     }
 
     /// How many file frames came, to be matched with descriptors.
@@ -91,10 +91,10 @@ impl Answers {
         if !self.greeted {
             return Err(WireError::NotNeat);
         }
-        if kind == Kind::Closing {
+        if kind == Kind::GoAway {
             // Where a request has crossed it on the way, its head has not come, and it was never begun.
-            let unanswered = matches!(self.state, Answer::Idle | Answer::Head(_));
-            self.state = Answer::Closed;
+            let unanswered = matches!(self.state, Receiving::Idle | Receiving::Head(_));
+            self.state = Receiving::Closed;
             return if unanswered { Ok(()) } else { Err(WireError::Order(kind)) };
         }
         if received.exchange != self.exchange {
@@ -106,30 +106,33 @@ impl Answers {
     fn take_of_exchange(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
         let order = Err(WireError::Order(frame.kind()));
         match (&mut self.state, frame) {
-            (Answer::Idle | Answer::Closed, _) => order,
-            (_, Frame::Log(..) | Frame::WantBody(_)) | (Answer::Head(_), Frame::Informational(_)) => Ok(()),
-            (Answer::Head(head_only), Frame::Head { head, .. }) => {
-                let bodiless = *head_only || !head.has_body();
-                self.state = Answer::Body(Budget::new(if bodiless { Some(0) } else { head.view().length }));
+            (Receiving::Idle | Receiving::Closed, _) => order,
+            (_, Frame::Log(..) | Frame::WantBody(_)) | (Receiving::Head(_), Frame::Informational(_)) => {
                 Ok(())
             }
-            (Answer::Body(budget), Frame::Chunk(data)) => spend(budget, data.len() as u64),
-            (Answer::Body(budget), Frame::File { length, .. }) => {
+            (Receiving::Head(head_only), Frame::Head { head, .. }) => {
+                let bodiless = *head_only || !head.has_body();
+                self.state =
+                    Receiving::Body(Budget::new(if bodiless { Some(0) } else { head.view().length }));
+                Ok(())
+            }
+            (Receiving::Body(budget), Frame::Chunk(data)) => spend(budget, data.len() as u64),
+            (Receiving::Body(budget), Frame::File { length, .. }) => {
                 self.files += 1;
                 spend(budget, *length)
             }
-            (Answer::Body(_), Frame::Flush | Frame::Trailers(_)) => Ok(()),
-            (Answer::Body(budget), Frame::End) => {
+            (Receiving::Body(_), Frame::Flush | Frame::Trailers(_)) => Ok(()),
+            (Receiving::Body(budget), Frame::End) => {
                 let missing = budget.missing();
-                self.state = Answer::Idle;
+                self.state = Receiving::Idle;
                 if missing == 0 { Ok(()) } else { Err(WireError::DeclaredLength) }
             }
-            (Answer::Head(_), Frame::Failed { status, .. }) if *status != 0 => {
-                self.state = Answer::Idle;
+            (Receiving::Head(_), Frame::Failed { status, .. }) if *status != 0 => {
+                self.state = Receiving::Idle;
                 Ok(())
             }
-            (Answer::Body(_), Frame::Failed { status: 0, .. }) => {
-                self.state = Answer::Idle;
+            (Receiving::Body(_), Frame::Failed { status: 0, .. }) => {
+                self.state = Receiving::Idle;
                 Ok(())
             }
             _ => order,
@@ -143,7 +146,7 @@ fn spend(budget: &mut Budget, length: u64) -> Result<(), WireError> {
 
 /// What a worker holds a server to.
 #[derive(Debug, Default)]
-pub struct Requests {
+pub struct WorkerSide {
     greeted: bool,
     exchange: u16,
     body_open: bool,
@@ -160,7 +163,7 @@ pub enum Incoming {
     Connection,
 }
 
-impl Requests {
+impl WorkerSide {
     /// A connection on which nothing came.
     #[must_use]
     pub const fn new() -> Self {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::decode::{Side, header};
 use super::frame::{KEPT, LONGEST_DATA, LONGEST_HEAD};
-use super::session::{Answers, Incoming, Requests};
+use super::session::{Incoming, ServerSide, WorkerSide};
 use super::*;
 use crate::exchange::BodyError;
 use crate::log::Level;
@@ -164,13 +164,13 @@ fn another_build_is_told_so() {
 fn what_has_to_be_zero_is() {
     let mut bytes = Vec::new();
     encode::hello(&mut bytes);
-    encode::closing(&mut bytes);
+    encode::go_away(&mut bytes);
     // The reserved byte of a header, the number of an exchange that there is none of, and a hello's own zeroes.
     let closing = bytes.len() - HEADER;
     for (at, kind) in [5, 6, HEADER + 6, HEADER + 7]
         .map(|at| (at, Kind::Hello))
         .into_iter()
-        .chain([5, 7].map(|at| (closing + at, Kind::Closing)))
+        .chain([5, 7].map(|at| (closing + at, Kind::GoAway)))
     {
         let mut broken = bytes.clone();
         broken[at] = 1;
@@ -189,8 +189,8 @@ fn a_head_that_breaks_the_rules_is_refused() {
     assert_eq!(read(Side::Worker, &bytes, &[]), Err(WireError::Malformed(Kind::Head)));
 }
 
-fn answers(frames: &[u8]) -> Result<Answers, WireError> {
-    let mut answers = Answers::new();
+fn answers(frames: &[u8]) -> Result<ServerSide, WireError> {
+    let mut answers = ServerSide::new();
     assert_eq!(answers.begin(false), Some(1));
     let mut reader = Reader::new(Side::Worker);
     let mut input = frames;
@@ -234,7 +234,7 @@ fn an_answer_is_held_to_its_order_and_length() {
         encode::failed(bytes, 1, 500, 0, b"");
     });
     assert_eq!(late.unwrap_err(), WireError::Order(Kind::Failed));
-    let closing = built(&|bytes| encode::closing(bytes)).unwrap();
+    let closing = built(&|bytes| encode::go_away(bytes)).unwrap();
     assert!(!closing.is_idle() && !closing.has_head());
     let other = built(&|bytes| encode::end(bytes, 2));
     assert_eq!(other.unwrap_err(), WireError::Exchange { found: 2, expected: 1 });
@@ -242,7 +242,7 @@ fn an_answer_is_held_to_its_order_and_length() {
 
 #[test]
 fn a_request_is_held_to_its_order() {
-    let mut requests = Requests::new();
+    let mut requests = WorkerSide::new();
     let mut reader = Reader::new(Side::Server);
     let bytes = request_side();
     let mut input = bytes.as_slice();
@@ -253,5 +253,5 @@ fn a_request_is_held_to_its_order() {
     assert_eq!((current, requests.exchange(), requests.is_body_open()), (5, 2, false));
     let body = Received { exchange: 2, frame: Frame::Body(b"x") };
     assert_eq!(requests.take(&body), Err(WireError::Order(Kind::Body)));
-    assert_eq!(Requests::new().take(&body), Err(WireError::NotNeat));
+    assert_eq!(WorkerSide::new().take(&body), Err(WireError::NotNeat));
 }

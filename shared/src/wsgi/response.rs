@@ -114,14 +114,14 @@ impl OwnedResponseHead {
 
     /// Judges a head that came from outside: another process is not trusted to have judged it. `None` where it breaks a rule.
     #[must_use]
-    pub fn judge(head: ResponseHead<'_>) -> Option<Self> {
+    pub fn validate(head: ResponseHead<'_>) -> Option<Self> {
         let is_final = (200..=999).contains(&head.status);
         if is_final { Self::judge_fields(head) } else { None }
     }
 
     /// The same for an informational response (RFC 9110 section 15.2), which is not the application's to give.
     #[must_use]
-    pub fn judge_informational(head: ResponseHead<'_>) -> Option<Self> {
+    pub fn validate_informational(head: ResponseHead<'_>) -> Option<Self> {
         let is_informational = (100..=199).contains(&head.status) && head.status != 101;
         if is_informational && head.length.is_none() { Self::judge_fields(head) } else { None }
     }

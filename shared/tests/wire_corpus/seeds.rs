@@ -104,7 +104,7 @@ fn answers() -> Vec<Seed> {
             raw(bytes, Kind::Trailers, 1, b"\x01\0\x01\0\0\0ab");
             encode::end(bytes, 1);
             encode::failed(bytes, 2, 503, 1, b"a cause");
-            encode::closing(bytes);
+            encode::go_away(bytes);
         }),
         seed("one-after-the-other", 0, |bytes| (1..5).for_each(|exchange| answer(bytes, exchange))),
         seed("file", 0, |bytes| {
@@ -174,7 +174,7 @@ fn answers() -> Vec<Seed> {
         }),
         seed("informational-switching-protocols", 0, |bytes| informational(bytes, 1, 101)),
         seed("end-before-head", 0, |bytes| encode::end(bytes, 1)),
-        seed("answer-unasked", SILENT | SILENT << 1 | SILENT << 2, |bytes| answer(bytes, 1)),
+        seed("answer-unasked", SILENT | (SILENT << 1) | (SILENT << 2), |bytes| answer(bytes, 1)),
         seed("answer-of-another-exchange", 0, |bytes| answer(bytes, 2)),
         seed("failed-before-head", 0, |bytes| encode::failed(bytes, 1, 500, 0, b"")),
         seed("failed-behind-head", 0, |bytes| {
@@ -186,19 +186,19 @@ fn answers() -> Vec<Seed> {
             encode::failed(bytes, 1, 500, 0, b"");
         }),
         seed("failed-with-a-good-status", 0, |bytes| encode::failed(bytes, 1, 200, 0, b"")),
-        seed("closing-idle", SILENT | SILENT << 1 | SILENT << 2, encode::closing),
-        seed("closing-crosses-a-request", 0, encode::closing),
-        seed("closing-twice", 0, |bytes| {
-            encode::closing(bytes);
-            encode::closing(bytes);
+        seed("go-away-idle", SILENT | (SILENT << 1) | (SILENT << 2), encode::go_away),
+        seed("go-away-crosses-a-request", 0, encode::go_away),
+        seed("go-away-twice", 0, |bytes| {
+            encode::go_away(bytes);
+            encode::go_away(bytes);
         }),
-        seed("closing-within-a-body", 0, |bytes| {
+        seed("go-away-within-a-body", 0, |bytes| {
             head(bytes, 1, "200 OK", &[]);
-            encode::closing(bytes);
+            encode::go_away(bytes);
         }),
-        seed("closing-of-an-exchange", 0, |bytes| raw(bytes, Kind::Closing, 1, b"")),
-        seed("answer-behind-closing", 0, |bytes| {
-            encode::closing(bytes);
+        seed("go-away-of-an-exchange", 0, |bytes| raw(bytes, Kind::GoAway, 1, b"")),
+        seed("answer-behind-go-away", 0, |bytes| {
+            encode::go_away(bytes);
             answer(bytes, 1);
         }),
         seed("head-with-a-line-break", 0, |bytes| {

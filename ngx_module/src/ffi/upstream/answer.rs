@@ -75,7 +75,7 @@ impl Asking {
                 Step::Head(head, is_file) => return self.take_head(upstream, &head, is_file),
                 Step::Failed(status, retry_after) => return self.fail(upstream, status, retry_after),
                 Step::Unbegun => {
-                    self.is_unbegun = true;
+                    self.was_never_started = true;
                     self.ask_anybody(upstream);
                     return INVALID_HEADER;
                 }
@@ -125,7 +125,7 @@ impl Asking {
                 }
                 Step::Failed(status, retry_after)
             }
-            Frame::Closing => Step::Unbegun,
+            Frame::GoAway => Step::Unbegun,
             Frame::Log(level, message) => {
                 log::request(self.request, level, message);
                 Step::More

@@ -27,9 +27,9 @@ use nginx_sys::{
     ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_pcalloc, ngx_pool_cleanup_add, ngx_str_t,
 };
 use shared::ffi::guard::guard;
-use shared::http::head::RequestHead;
+use shared::http::packed::Packed;
 use shared::wire::Reader;
-use shared::wire::session::Answers;
+use shared::wire::session::ServerSide;
 
 use super::request::Request;
 use super::{Code, DONE, ERROR, SPECIAL_RESPONSE};
@@ -37,12 +37,12 @@ pub use conf::{Timeouts, UpstreamConf};
 
 /// nginx's tables of the directives of an upstream, which stand in `shared::vocabulary::upstream` too.
 pub const COMMANDS: [&[ngx_command_t]; 5] =
-    [&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS];
+    told::all_told([&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS]);
 
 /// A connection to a worker, besides nginx's own.
 pub(super) struct Link {
     reader: Reader,
-    answers: Answers,
+    answers: ServerSide,
     /// Descriptors that came and belong to file frames that are still to come.
     files: VecDeque<OwnedFd>,
     is_new: bool,
@@ -61,7 +61,7 @@ pub struct Upstream {
 pub(super) struct Asking {
     request: Request,
     group: Arc<Upstream>,
-    mount: Arc<RequestHead>,
+    mount: Arc<Packed>,
     streamed: bool,
     /// The worker is asked for a head only; a HEAD request whose answer is to be cached asks for all of it.
     head_only: bool,
@@ -73,7 +73,7 @@ pub(super) struct Asking {
     /// It was answered in a way that no other worker is to be asked.
     is_final: bool,
     /// It is certain that it was not begun.
-    is_unbegun: bool,
+    was_never_started: bool,
     /// It was tried before.
     is_again: bool,
     /// The configuration as it was decided.
@@ -82,7 +82,7 @@ pub(super) struct Asking {
 }
 
 /// Sends a request to a group; nginx has it from here on.
-pub fn begin(request: Request, group: &Arc<Upstream>, mount: Arc<RequestHead>, streamed: bool) -> Code {
+pub fn begin(request: Request, group: &Arc<Upstream>, mount: Arc<Packed>, streamed: bool) -> Code {
     let Some(conf) = request.location() else { return ERROR };
     let upstream_conf = conf.upstream.as_ptr();
     let Some(main) = request.main_caches() else { return ERROR };
@@ -109,7 +109,7 @@ pub fn begin(request: Request, group: &Arc<Upstream>, mount: Arc<RequestHead>, s
             frames: ask::Frames::default(),
             ended: false,
             is_final: false,
-            is_unbegun: false,
+            was_never_started: false,
             is_again: false,
             conf: upstream_conf,
             untouched: retry::Untouched::default(),

@@ -14,7 +14,7 @@ use nginx_sys::{
 use shared::ffi::guard::guard;
 use shared::wire::Reader;
 use shared::wire::decode::Side;
-use shared::wire::session::Answers;
+use shared::wire::session::ServerSide;
 
 use super::super::request::Request;
 use super::super::{Code, DONE, ERROR, OK};
@@ -108,7 +108,7 @@ impl Asking {
             None => {
                 let link = Link {
                     reader: Reader::new(Side::Worker),
-                    answers: Answers::new(),
+                    answers: ServerSide::new(),
                     files: std::collections::VecDeque::new(),
                     is_new: true,
                 };

@@ -173,7 +173,7 @@ impl Asking {
             peer.tries = 0;
             return;
         }
-        if std::mem::take(&mut self.is_unbegun) {
+        if std::mem::take(&mut self.was_never_started) {
             // A worker that leaves costs no try: it was allowed when its word came.
             return;
         }

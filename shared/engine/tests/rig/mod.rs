@@ -11,8 +11,8 @@ use std::sync::{Mutex, OnceLock};
 use shared::conf::location::LocationConf;
 use shared::conf::mount::{Target, pack};
 use shared::exchange::{Body, BodyError, End, Exchange, SendError};
-use shared::http::head::{HeadBuilder, RequestHead};
 use shared::http::key::Key;
+use shared::http::packed::{Packed, Packer};
 use shared::loader::load::{self, Engine, Start};
 use shared::loader::locate::locate;
 use shared::log::Level;
@@ -99,8 +99,8 @@ pub fn script(name: &str, text: &str) -> PathBuf {
 
 /// A request to an application.
 pub struct Call {
-    mount: RequestHead,
-    head: HeadBuilder,
+    mount: Packed,
+    head: Packer,
     body: Option<Vec<Result<Vec<u8>, BodyError>>>,
     memory: Option<Vec<u8>>,
     refuse_after: usize,
@@ -127,7 +127,7 @@ impl Call {
         let mount = pack(target, callable, &LocationConf::default(), "", |head| {
             head.set(Key::ServerSoftware, b"rig/1");
         });
-        let mut head = HeadBuilder::new();
+        let mut head = Packer::new();
         head.set(Key::RequestMethod, b"GET");
         head.set(Key::RequestUri, b"/shop/a?b");
         head.set(Key::ScriptName, b"/shop");
@@ -240,8 +240,8 @@ impl Call {
 
 /// An exchange that writes down what is done with it.
 pub struct Recorded {
-    mount: RequestHead,
-    head: RequestHead,
+    mount: Packed,
+    head: Packed,
     /// Reversed.
     parts: Option<Vec<Result<Vec<u8>, BodyError>>>,
     memory: Option<Vec<u8>>,

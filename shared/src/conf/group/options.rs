@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::GroupConf;
+use super::ProcessGroup;
 use crate::vocabulary::group::OptionKind;
 use crate::vocabulary::option_value as read;
 use crate::vocabulary::value::ValueError;
 
-impl GroupConf {
+impl ProcessGroup {
     pub(super) fn apply(&mut self, key: &str, value: &str, kind: OptionKind) -> Result<(), ValueError> {
         match kind {
             OptionKind::Number(low, high) => self.apply_number(key, read::number(key, value, low, high)?),

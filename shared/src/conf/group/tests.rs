@@ -2,17 +2,17 @@ use super::*;
 use crate::vocabulary::group::GroupOption;
 use proptest::prelude::*;
 
-fn parse(line: &str) -> Result<GroupConf, String> {
+fn parse(line: &str) -> Result<ProcessGroup, String> {
     let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-    GroupConf::parse(&words).map(|(conf, _)| conf).map_err(|error| error.to_string())
+    ProcessGroup::parse(&words).map(|(conf, _)| conf).map_err(|error| error.to_string())
 }
 
 #[test]
 fn what_is_not_written_has_its_default() {
-    assert_eq!(parse("shop").unwrap(), GroupConf::named("shop"));
+    assert_eq!(parse("shop").unwrap(), ProcessGroup::named("shop"));
     let conf = parse("shop processes=1 threads=15").unwrap();
     assert_eq!((conf.process_count(), conf.threads, conf.is_multiprocess()), (1, 15, true));
-    assert!(!GroupConf::named("shop").is_multiprocess());
+    assert!(!ProcessGroup::named("shop").is_multiprocess());
 }
 
 #[test]
@@ -78,13 +78,13 @@ fn sample(option: &GroupOption) -> String {
     }
 }
 
-fn fields(conf: &GroupConf) -> serde_json::Map<String, serde_json::Value> {
+fn fields(conf: &ProcessGroup) -> serde_json::Map<String, serde_json::Value> {
     serde_json::to_value(conf).unwrap().as_object().unwrap().clone()
 }
 
 #[test]
 fn every_option_changes_its_own_field() {
-    let before = fields(&GroupConf::named("shop"));
+    let before = fields(&ProcessGroup::named("shop"));
     for option in GROUP_OPTIONS {
         let expected: &[&str] = match option.name {
             "memory-limit" => &["memory_hard", "memory_soft"],
@@ -116,7 +116,7 @@ fn the_defaults_of_the_table_are_those_that_hold() {
         };
         if is_value {
             let conf = parse(&format!("shop {}={}", option.name, option.default)).unwrap();
-            assert_eq!(conf, GroupConf::named("shop"), "{}={}", option.name, option.default);
+            assert_eq!(conf, ProcessGroup::named("shop"), "{}={}", option.name, option.default);
         }
     }
 }
@@ -124,8 +124,8 @@ fn the_defaults_of_the_table_are_those_that_hold() {
 #[test]
 fn what_mod_wsgi_had_is_accepted_with_a_warning() {
     let words = ["shop", "proxy-buffer-size=65536", "newrelic-environment=production"].map(str::to_owned);
-    let (conf, warnings) = GroupConf::parse(&words).unwrap();
-    assert_eq!(conf, GroupConf::named("shop"));
+    let (conf, warnings) = ProcessGroup::parse(&words).unwrap();
+    assert_eq!(conf, ProcessGroup::named("shop"));
     assert!(warnings[0].contains("response-buffer-size"), "{warnings:?}");
     assert!(warnings[1].contains("NEW_RELIC_ENVIRONMENT"), "{warnings:?}");
 }
@@ -133,7 +133,7 @@ fn what_mod_wsgi_had_is_accepted_with_a_warning() {
 #[test]
 fn a_zero_means_what_it_does_in_mod_wsgi() {
     let conf = parse("shop socket-timeout=0 shutdown-timeout=0 request-timeout=0 stack-size=0").unwrap();
-    let default = GroupConf::named("shop");
+    let default = ProcessGroup::named("shop");
     assert_eq!((conf.socket_timeout, conf.stack_size), (default.socket_timeout, default.stack_size));
     assert_eq!((conf.shutdown_timeout, conf.request_timeout), (Duration::ZERO, None));
 }
@@ -142,12 +142,12 @@ fn a_zero_means_what_it_does_in_mod_wsgi() {
 fn it_travels_as_json() {
     let conf = parse("shop user=ada request-timeout=1.5 memory-limit=1m").unwrap();
     let text = serde_json::to_string(&conf).unwrap();
-    assert_eq!(serde_json::from_str::<GroupConf>(&text).unwrap(), conf);
+    assert_eq!(serde_json::from_str::<ProcessGroup>(&text).unwrap(), conf);
 }
 
 proptest! {
     #[test]
     fn no_words_panic(words in proptest::collection::vec("[a-z=:#0-9.%{}-]{0,20}", 0..5)) {
-        let _ = GroupConf::parse(&words);
+        let _ = ProcessGroup::parse(&words);
     }
 }

@@ -1,0 +1,206 @@
+//! Daemon mode in httpd: the groups of the configuration, neatd in the parent, and each child's connections to the groups.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use shared::client::Pool as Connections;
+use shared::conf::groups::{Choice, ChoiceError, Groups};
+use shared::conf::mount::{Target, pack};
+use shared::launch::handover::Handover;
+use shared::launch::{FILE, Neatd};
+use shared::log::Level;
+use shared::vocabulary::value::ValueError;
+
+use crate::child::{ProcessError, engine_file};
+use crate::conf::{DirectoryConf, ServerConf};
+use crate::ffi::{Server, main_server_line, run_directory, server_user, startup_line, version};
+use crate::log;
+
+/// What the configuration says, anew with each reading of it.
+#[derive(Default)]
+struct Written {
+    groups: Groups,
+    /// Every group that was chosen by name, and where.
+    chosen: Vec<(String, String)>,
+    /// Whether a place asks for the server's own processes, or lets a variable choose.
+    asks_for_embedded: bool,
+}
+
+static WRITTEN: Mutex<Option<Written>> = Mutex::new(None);
+/// neatd, as the parent holds it.
+static NEATD: Mutex<Option<Neatd>> = Mutex::new(None);
+/// A child's connections to each group.
+static CONNECTIONS: OnceLock<HashMap<String, Arc<Connections>>> = OnceLock::new();
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Forgets what a configuration said: another is about to be read.
+pub fn forget() {
+    *lock(&WRITTEN) = None;
+}
+
+/// Takes a declaration.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn declare(words: &[String], place: &str) -> Result<(), ValueError> {
+    let warnings = lock(&WRITTEN).get_or_insert_default().groups.declare(words)?;
+    for warning in warnings {
+        startup_line(Level::Warning, format!("mod_neat: {place}: WSGIDaemonProcess: {warning}").as_bytes());
+    }
+    Ok(())
+}
+
+/// Notes a choice of a group.
+pub fn choose(written: &str, place: &str) {
+    let mut guard = lock(&WRITTEN);
+    let all = guard.get_or_insert_default();
+    match Choice::read(written) {
+        Choice::Named(name) => all.chosen.push((name, place.to_owned())),
+        Choice::Embedded | Choice::Variable(_) => all.asks_for_embedded = true,
+    }
+}
+
+/// The group that a request's choice names; `None` for the server's own processes.
+///
+/// # Errors
+/// There is no such group, or it may not be chosen here.
+pub fn connections(
+    written: &str,
+    restricted: Option<&[String]>,
+    variable: impl FnOnce(&str) -> Option<String>,
+) -> Result<Option<(String, Arc<Connections>)>, ChoiceError> {
+    let guard = lock(&WRITTEN);
+    let none = Groups::default();
+    let groups = guard.as_ref().map_or(&none, |written| &written.groups);
+    let chosen = match Choice::read(written) {
+        Choice::Embedded => None,
+        Choice::Named(name) => Some(groups.find(&name)?),
+        Choice::Variable(name) => {
+            groups.chosen_by_variable(&variable(&name).unwrap_or_default(), restricted)?
+        }
+    };
+    let Some(chosen) = chosen else { return Ok(None) };
+    let pool = CONNECTIONS.get().and_then(|all| all.get(&chosen.name));
+    Ok(pool.map(|pool| (chosen.name.clone(), Arc::clone(pool))))
+}
+
+fn prefix(main: Server<'_>) -> PathBuf {
+    let run = run_directory();
+    main.conf::<ServerConf>().map_or_else(|| run.join("wsgi"), |conf| conf.process.socket_prefix(&run))
+}
+
+/// Judges the groups, before the server starts.
+///
+/// # Errors
+/// A sentence for the administrator.
+pub fn check(main: Server<'_>) -> Result<(), ProcessError> {
+    let guard = lock(&WRITTEN);
+    let Some(written) = guard.as_ref() else { return Ok(()) };
+    for (name, place) in &written.chosen {
+        written.groups.find(name).map_err(|error| ProcessError::Group(format!("{place}: {error}")))?;
+    }
+    if !written.groups.is_empty() {
+        let neatd = neatd()?;
+        if !neatd.is_file() {
+            return Err(ProcessError::Group(format!(
+                "\"{}\" is missing; it has to lie beside mod_neat.so",
+                neatd.display()
+            )));
+        }
+    }
+    written.groups.check(&prefix(main), server_user()).map_err(ProcessError::Group)
+}
+
+/// Whether an application may have to run in httpd's own processes: with daemon groups only, Python is not loaded there.
+pub fn needs_embedded(main: Server<'_>) -> bool {
+    if main.conf::<ServerConf>().is_some_and(|conf| conf.process.restrict_embedded()) {
+        return false;
+    }
+    let guard = lock(&WRITTEN);
+    let Some(written) = guard.as_ref() else { return true };
+    if written.asks_for_embedded || written.chosen.is_empty() {
+        return true;
+    }
+    main.all().any(|server| {
+        let outside = server.directory_conf::<DirectoryConf>().map(|conf| conf.location.process_group());
+        let aliases = server.conf::<ServerConf>().map(|conf| conf.aliases.as_slice()).unwrap_or_default();
+        let is_embedded = Choice::read(outside.unwrap_or_default()) == Choice::Embedded;
+        is_embedded && aliases.iter().any(|alias| alias.process_group.is_none())
+    })
+}
+
+fn neatd() -> Result<PathBuf, ProcessError> {
+    Ok(engine_file()?.with_file_name(FILE))
+}
+
+/// Starts neatd in the parent, or tells it about a new configuration.
+///
+/// # Errors
+/// A sentence for the administrator.
+pub fn launch(main: Server<'_>) -> Result<(), ProcessError> {
+    let mut guard = lock(&WRITTEN);
+    let Some(written) = guard.as_mut().filter(|written| !written.groups.is_empty()) else {
+        // Its workers leave when the last child that knows them is gone.
+        *lock(&NEATD) = None;
+        return Ok(());
+    };
+    load_ahead(main, &mut written.groups);
+    let conf = Handover {
+        server: "apache".to_owned(),
+        server_version: version(),
+        prefix: prefix(main),
+        server_user: server_user(),
+        error_log: main.error_log(),
+        log_level: main.log_level(),
+        engine: engine_file()?,
+        groups: written.groups.specs().to_vec(),
+    };
+    let mut daemons = lock(&NEATD);
+    if let Some(running) = daemons.as_mut() {
+        match running.renew(&conf) {
+            Ok(()) => return Ok(()),
+            Err(error) => main_server_line(
+                Level::Error,
+                format!("mod_neat: neatd is gone and is started anew: {error}").as_bytes(),
+            ),
+        }
+    }
+    let launched = Neatd::launch(&neatd()?, &conf).map_err(|error| ProcessError::Group(error.to_string()))?;
+    *daemons = Some(launched);
+    Ok(())
+}
+
+/// Has each group load the scripts that are known to be its own.
+fn load_ahead(main: Server<'_>, groups: &mut Groups) {
+    for server in main.all() {
+        let Some(conf) = server.conf::<ServerConf>() else { continue };
+        let defaults = server.directory_conf::<DirectoryConf>();
+        let location = defaults.map(|defaults| defaults.location.clone()).unwrap_or_default();
+        for alias in conf.aliases.iter().filter(|alias| alias.target.is_file()) {
+            let written = alias.process_group.as_deref().unwrap_or_else(|| location.process_group());
+            let Choice::Named(name) = Choice::read(written) else { continue };
+            let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
+            let packed = pack(&Target::Script(alias.target.clone()), callable, &location, &name, |_| ());
+            groups.load_ahead(&name, packed.as_bytes());
+        }
+    }
+}
+
+/// Makes room for a child's connections.
+pub fn begin(main: Server<'_>) {
+    let guard = lock(&WRITTEN);
+    let Some(written) = guard.as_ref() else { return };
+    let prefix = prefix(main);
+    let pools = written
+        .groups
+        .specs()
+        .iter()
+        .map(|spec| (spec.conf.name.clone(), Arc::new(Connections::new(&prefix, &spec.conf))));
+    if CONNECTIONS.set(pools.collect()).is_err() {
+        log::to_server(Level::Error, b"a child of httpd began twice");
+    }
+}

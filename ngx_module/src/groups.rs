@@ -1,0 +1,124 @@
+//! Daemon mode in nginx: the groups of the configuration, and neatd beside the master.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shared::launch::handover::{Handover, socket_path};
+use shared::launch::{FILE, Neatd};
+use shared::log::Level;
+
+use crate::conf::{Group, LocConf, MainConf, engine_file};
+use crate::ffi::Code;
+use crate::ffi::cycle::{self, Cycle};
+use crate::ffi::request::Request;
+use crate::ffi::upstream::Upstream;
+use crate::log;
+
+const INTERNAL_SERVER_ERROR: Code = 500;
+
+/// neatd, as the master holds it: over reloads, and until the last of its workers is gone.
+static NEATD: Mutex<Option<Neatd>> = Mutex::new(None);
+
+/// Where the sockets are, unless the configuration says so: with nginx's pid file.
+fn prefix(main: &MainConf) -> PathBuf {
+    let pid = Path::new(OsStr::from_bytes(nginx_sys::NGX_PID_PATH.to_bytes()));
+    main.process.socket_prefix(pid.parent().unwrap_or_else(|| Path::new("/run")))
+}
+
+/// How nginx's upstream reaches a group.
+pub fn upstream(main: &MainConf, name: &str) -> Upstream {
+    Upstream { name: name.to_owned(), path: socket_path(&prefix(main), name) }
+}
+
+/// Judges the groups, while the configuration is read.
+///
+/// # Errors
+/// A sentence for the administrator.
+pub fn check(main: &MainConf) -> Result<(), String> {
+    if main.groups.is_empty() {
+        return Ok(());
+    }
+    let neatd = engine_file()?.with_file_name(FILE);
+    if !neatd.is_file() {
+        return Err(format!(
+            "\"{}\" is missing: it has to lie beside ngx_http_wsgi_module.so",
+            neatd.display()
+        ));
+    }
+    main.groups.check(&prefix(main), main.server_user)
+}
+
+/// The group that is to answer a request; `None` for this process itself.
+///
+/// # Errors
+/// A status, of which the log says why.
+pub fn choose(request: &Request, conf: &LocConf) -> Result<Option<Arc<Upstream>>, Code> {
+    let value = match &conf.group {
+        Group::Embedded => return restricted(request),
+        Group::Named(upstream) => return Ok(Some(Arc::clone(upstream))),
+        Group::Variable(value) => value.evaluate(request).ok_or(INTERNAL_SERVER_ERROR)?,
+    };
+    let Some(main) = request.main_conf() else { return Err(INTERNAL_SERVER_ERROR) };
+    let value = String::from_utf8_lossy(value);
+    match main.groups.chosen_by_variable(&value, conf.settings.restrict_process()) {
+        Ok(None) => restricted(request),
+        Ok(Some(group)) => Ok(Some(Arc::new(upstream(main, &group.name)))),
+        Err(error) => {
+            log::request(*request, Level::Error, error.to_string().as_bytes());
+            Err(INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+fn restricted(request: &Request) -> Result<Option<Arc<Upstream>>, Code> {
+    if request.main_conf().is_some_and(|main| main.process.restrict_embedded()) {
+        let why = "wsgi_restrict_embedded is on, and no process group is chosen for this request";
+        log::request(*request, Level::Error, why.as_bytes());
+        return Err(INTERNAL_SERVER_ERROR);
+    }
+    Ok(None)
+}
+
+/// Starts neatd, or tells it about a new configuration. What fails is logged; requests are answered with 502 then.
+pub fn launch(cycle: Cycle<'_>) {
+    if cycle::is_testing() {
+        return;
+    }
+    let mut daemons = NEATD.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(main) = cycle.main_conf().filter(|main| !main.groups.is_empty()) else {
+        // Its workers leave when the last worker of nginx that knows them is gone.
+        *daemons = None;
+        return;
+    };
+    let (error_log, log_level) = cycle.error_log();
+    let engine = match engine_file() {
+        Ok(engine) => engine,
+        Err(why) => return log::emergency(&why),
+    };
+    let neatd = engine.with_file_name(FILE);
+    let conf = Handover {
+        server: "nginx".to_owned(),
+        server_version: cycle::VERSION,
+        prefix: prefix(main),
+        server_user: main.server_user,
+        error_log,
+        log_level,
+        engine,
+        groups: main.groups.specs().to_vec(),
+    };
+    if let Some(running) = daemons.as_mut() {
+        match running.renew(&conf) {
+            Ok(()) => return,
+            Err(error) => {
+                let why = format!("neatd is gone and is started anew: {error}");
+                log::process(Level::Error, why.as_bytes());
+            }
+        }
+    }
+    match Neatd::launch(&neatd, &conf) {
+        Ok(launched) => *daemons = Some(launched),
+        Err(error) => log::emergency(&error.to_string()),
+    }
+}

@@ -1,0 +1,94 @@
+//! The keeper: the parent of the supervisor, which starts it anew when it was killed. It does nothing else, so that there is
+//! nothing that could fail in it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, setsid};
+use shared::launch;
+use shared::log::Level;
+
+use crate::log::Log;
+use crate::supervisor::{adopt_orphans, bury, group::cause, read_conf, sockets::sweep};
+
+/// A supervisor that lived so long was well.
+const WELL: Duration = Duration::from_secs(10);
+
+/// The life of the keeper; gives its exit code.
+pub fn live() -> i32 {
+    // Nobody's child: the server's master waits for the process that it started, and has no other to look after.
+    // SAFETY: this process has one thread.
+    match unsafe { fork() } {
+        Ok(ForkResult::Child) => {}
+        Ok(ForkResult::Parent { .. }) => return 0,
+        Err(error) => {
+            eprintln!("neatd cannot start: {error}");
+            return 1;
+        }
+    }
+    let _ = setsid();
+    adopt_orphans();
+    // SAFETY: the server's module hands these over, and nothing was opened before.
+    let [lifeline, conf] = [launch::LIFELINE, launch::CONF].map(|number| unsafe { launch::take(number) });
+    let mut conf = File::from(conf);
+    let mut deaths = 0u32;
+    loop {
+        let read = match read_conf(&mut conf) {
+            Ok(read) => read,
+            Err(why) => {
+                eprintln!("neatd cannot start: {why}");
+                return 1;
+            }
+        };
+        let mut log = Log::new(read.error_log.clone(), read.log_level, &read.server);
+        let born = Instant::now();
+        let neatd = read.engine.with_file_name(launch::FILE);
+        let arguments = [OsStr::new("--site"), read.prefix.as_os_str()];
+        let mut command = launch::command(&neatd, "neatd: supervisor", &arguments);
+        // SAFETY: both live until the command was spawned.
+        unsafe { launch::hand_over(&mut command, vec![lifeline.as_raw_fd(), conf.as_raw_fd()]) };
+        let ended = match command.spawn() {
+            Ok(child) => wait_for(Pid::from_raw(i32::try_from(child.id()).unwrap_or(-1))),
+            Err(error) => {
+                log.say(Level::Critical, &format!("\"{}\" cannot be started: {error}", neatd.display()));
+                None
+            }
+        };
+        if matches!(ended, Some(WaitStatus::Exited(_, 0))) || is_hung_up(lifeline.as_fd()) {
+            bury();
+            sweep(&read.prefix);
+            return 0;
+        }
+        if let Some(status) = ended {
+            log.say(
+                Level::Critical,
+                &format!("neatd's supervisor {}; it is started anew", cause(status, None)),
+            );
+        }
+        deaths = if born.elapsed() > WELL { 0 } else { deaths + 1 };
+        let pause = Duration::from_millis(10 << deaths.min(9));
+        let mut polled = [PollFd::new(lifeline.as_fd(), PollFlags::empty())];
+        let _ = poll(&mut polled, PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
+    }
+}
+
+/// Waits for the supervisor, and sees to what it left behind.
+fn wait_for(supervisor: Pid) -> Option<WaitStatus> {
+    loop {
+        match waitpid(None, None) {
+            Ok(status) if status.pid() == Some(supervisor) => return Some(status),
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn is_hung_up(lifeline: std::os::fd::BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(lifeline, PollFlags::empty())];
+    let _ = poll(&mut polled, PollTimeout::ZERO);
+    polled.iter().any(|one| one.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
+}

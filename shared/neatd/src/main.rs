@@ -1,0 +1,40 @@
+//! neatd: the processes that run Python for nginx and httpd in daemon mode.
+//!
+//! A keeper, which only starts the supervisor anew; the supervisor, which knows every process group; for each generation of a group
+//! a zygote, which gives up its privileges, starts Python and loads the application; and the workers that it forks. What passes
+//! through: requests of the server's connections into `Exchange`s for the engine. What this room must never know: a type of
+//! nginx, httpd or Python.
+
+mod clients;
+mod control;
+mod keeper;
+mod log;
+mod privileges;
+mod scoreboard;
+mod signals;
+mod supervisor;
+mod title;
+mod worker;
+mod zygote;
+
+use shared::launch;
+
+fn main() {
+    let title = std::env::args().next().unwrap_or_default();
+    let is_handed = launch::is_open(launch::LIFELINE) && launch::is_open(launch::CONF);
+    let code = match title.strip_prefix("neatd: ") {
+        Some("keeper") if is_handed => keeper::live(),
+        Some("supervisor") if is_handed => supervisor::live(),
+        Some(role) if is_handed && role.starts_with("zygote ") => zygote::live(),
+        _ => {
+            eprintln!(
+                "neatd is started by the module of nginx or of httpd when its configuration declares a process group \
+                 (wsgi_daemon_process, WSGIDaemonProcess); there is nothing to start by hand."
+            );
+            2
+        }
+    };
+    // Whatever Python or a library registered for the end of a process has been run, or is not to be.
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}

@@ -1,0 +1,146 @@
+//! A worker: a process that serves requests, forked by its group's zygote.
+
+pub mod connection;
+pub mod exchange;
+pub mod handover;
+pub mod hub;
+pub mod reading;
+pub mod watchdog;
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use shared::conf::group::ProcessGroup;
+use shared::ffi::guard::guard;
+use shared::loader::load::Engine;
+use shared::log::Level;
+
+use crate::clients::AllowedClients;
+use crate::control::{self, Report};
+use crate::scoreboard::{Scoreboard, now};
+use crate::signals;
+use handover::Inboxes;
+use hub::{Hub, Limits, Requests};
+use watchdog::Watchdog;
+
+/// How long application threads may go on when the process ends, at most.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where lines that belong to no request go, and who is told about this process.
+static REPORTS: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Has `log` and `report` go to the supervisor. The first word counts: forked workers inherit it.
+pub fn report_to(reports: OwnedFd) {
+    let _ = REPORTS.set(reports);
+}
+
+/// Tells the supervisor; on standard error where it cannot be told.
+pub fn report(report: &Report) {
+    let told = REPORTS.get().is_some_and(|reports| control::tell(reports, report));
+    if let (false, Report::Log { text, .. }) = (told, report) {
+        eprintln!("{text}");
+    }
+}
+
+/// Writes a line that belongs to no request.
+pub fn log(level: Level, text: &[u8]) {
+    report(&Report::Log { pid: std::process::id(), level: level as u32, text: control::cut(text) });
+}
+
+/// What a worker needs.
+pub struct Setup<'a> {
+    /// Its group.
+    pub conf: &'a ProcessGroup,
+    /// The generation's board, and its place there.
+    pub board: Arc<Scoreboard>,
+    /// Its place.
+    pub slot: usize,
+    /// Everybody's inboxes.
+    pub inboxes: Inboxes,
+    /// The group's socket.
+    pub listener: OwnedFd,
+    /// Who may ask.
+    pub peers: AllowedClients,
+    /// What could not be loaded.
+    pub failed: Vec<String>,
+}
+
+/// Serves until it is told to leave. Has to be called on the thread that Python was started on.
+///
+/// # Errors
+/// The system refuses what is needed; nothing was served.
+pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
+    let conf = setup.conf;
+    let signals = signals::catch(&[Signal::SIGTERM])?;
+    let threads = usize::try_from(conf.threads).unwrap_or(1);
+    let limits = Limits {
+        threads,
+        queue_size: usize::try_from(conf.queue_size).unwrap_or(usize::MAX),
+        queue_timeout: conf.queue_timeout,
+        send_timeout: conf.socket_timeout,
+        buffers: (conf.send_buffer_size, conf.receive_buffer_size),
+        peers: setup.peers,
+        header_line: usize::try_from(conf.header_buffer_size).unwrap_or(usize::MAX),
+    };
+    let board = Arc::clone(&setup.board);
+    let hub = Hub::new(setup.listener, setup.inboxes, setup.board, setup.slot, limits, log)?;
+    let mut running = Vec::new();
+    for number in 0..threads {
+        let hub = Arc::clone(&hub);
+        let size = usize::try_from(conf.stack_size).unwrap_or(8 << 20);
+        let life = move || {
+            guard("a thread of Python's", (), || {
+                hub.join(number);
+                engine.serve(&Requests(hub));
+            });
+        };
+        running.push(thread::Builder::new().name(format!("wsgi-{number}")).stack_size(size).spawn(life)?);
+    }
+    let watch = Arc::clone(&hub);
+    thread::Builder::new()
+        .name("watch".to_owned())
+        .spawn(move || guard("the watch", (), || watch.watch()))?;
+    if let Some(timeout) = conf.deadlock_timeout {
+        let (board, slot) = (Arc::clone(&board), setup.slot);
+        let pause = (timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(15));
+        let life = move || {
+            guard("the pulse", (), || {
+                loop {
+                    engine.pulse();
+                    board.slot(slot).pulse.store(now(), std::sync::atomic::Ordering::Relaxed);
+                    thread::sleep(pause);
+                }
+            });
+        };
+        thread::Builder::new().name("pulse".to_owned()).spawn(life)?;
+    }
+    report(&Report::Serving { slot: setup.slot, failed: setup.failed });
+    let mut watchdog = Watchdog::new(conf, engine, Arc::clone(&hub), board, setup.slot);
+    let mut draining = None;
+    loop {
+        let pause = if draining.is_some() { Some(Duration::from_millis(10)) } else { watchdog.pause() };
+        let timeout =
+            pause.map_or(PollTimeout::NONE, |pause| PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
+        let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(&signals), PollFlags::POLLIN)];
+        let _ = poll(&mut polled, timeout);
+        if signals::caught(&signals).contains(&Signal::SIGTERM) && draining.is_none() {
+            draining = Some(Instant::now());
+            hub.drain();
+        }
+        watchdog.look();
+        if draining.is_some() && hub.is_drained() {
+            break;
+        }
+    }
+    hub.close();
+    for thread in running {
+        // It ended, or it panicked, which was told.
+        let _ = thread.join();
+    }
+    engine.stop(PATIENCE.min(conf.shutdown_timeout));
+    Ok(())
+}

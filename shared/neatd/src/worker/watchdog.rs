@@ -1,0 +1,148 @@
+//! Requests that run too long, seen from outside of Python (`request-timeout`, `interrupt-timeout`).
+//!
+//! First the stack goes to the log and RequestTimeout is raised in the thread. What does not end on that is answered over its head,
+//! and the process is replaced while its other requests finish.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use shared::conf::group::ProcessGroup;
+use shared::ffi::guard::guard;
+use shared::loader::load::Engine;
+use shared::log::Level;
+use shared::wire::encode;
+
+use super::hub::{Hub, Served};
+use super::{log, report};
+use crate::control::Report;
+use crate::scoreboard::Scoreboard;
+
+/// How far a thread's request has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Interrupted,
+    Answered,
+}
+
+/// Looks at the worker's threads.
+pub struct Watchdog {
+    timeout: Option<Duration>,
+    grace: Duration,
+    group: String,
+    engine: Engine,
+    hub: Arc<Hub>,
+    board: Arc<Scoreboard>,
+    slot: usize,
+    /// For each thread the request that something was done about: when it began.
+    stages: Vec<Option<(u16, u64, Stage)>>,
+}
+
+impl Watchdog {
+    /// Watches a worker.
+    pub fn new(
+        conf: &ProcessGroup,
+        engine: Engine,
+        hub: Arc<Hub>,
+        board: Arc<Scoreboard>,
+        slot: usize,
+    ) -> Self {
+        let threads = hub.limits().threads;
+        Self {
+            timeout: conf.request_timeout,
+            grace: conf.interrupt_timeout,
+            group: conf.name.clone(),
+            engine,
+            hub,
+            board,
+            slot,
+            stages: vec![None; threads],
+        }
+    }
+
+    /// How long until it should look again.
+    pub fn pause(&self) -> Option<Duration> {
+        let shortest = self.timeout?.min(self.grace.max(Duration::from_millis(100)));
+        Some((shortest / 5).clamp(Duration::from_millis(20), Duration::from_secs(1)))
+    }
+
+    /// Does what is due.
+    pub fn look(&mut self) {
+        let Some(timeout) = self.timeout else { return };
+        for (number, place) in self.board.threads(self.slot).iter().enumerate() {
+            let Some((text, elapsed)) = place.request() else { continue };
+            if elapsed < timeout || place.away.load(Ordering::Acquire) != 0 {
+                continue;
+            }
+            let Some(served) = self.hub.served().get(number).cloned().flatten() else { continue };
+            let Some(stage) = self.stages.get_mut(number) else { continue };
+            let now = (served.number, served.connection.token);
+            let before =
+                stage.filter(|(exchange, token, _)| (*exchange, *token) == now).map(|(.., stage)| stage);
+            let about = format!(
+                "{text} of the process group {} has run for {:.1} s",
+                self.group,
+                elapsed.as_secs_f64()
+            );
+            match before {
+                None => {
+                    *stage = Some((now.0, now.1, Stage::Interrupted));
+                    interrupt(self.engine, served, about);
+                }
+                Some(Stage::Interrupted) if elapsed >= timeout + self.grace => {
+                    *stage = Some((now.0, now.1, Stage::Answered));
+                    answer(&served);
+                    let why = format!("{about} and did not end on RequestTimeout");
+                    report(&Report::Replace { slot: self.slot, why });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Raises RequestTimeout on a thread of its own: whoever has the GIL may never let it go.
+fn interrupt(engine: Engine, served: Served, about: String) {
+    let life = move || {
+        guard("interrupt", (), || {
+            let stack = engine.interrupt(served.thread);
+            say(&served, &format!("{about} (request-timeout); it was here:\n{stack}"));
+        });
+    };
+    if let Err(error) = thread::Builder::new().name("interrupt".to_owned()).spawn(life) {
+        log(Level::Error, format!("a request cannot be interrupted: {error}").as_bytes());
+    }
+}
+
+/// Writes to the request's own log where that is possible.
+fn say(served: &Served, text: &str) {
+    let sent = served.connection.try_outbound().is_some_and(|mut outbound| {
+        let mut bytes = std::mem::take(&mut outbound.buffer);
+        outbound.head_at = None;
+        encode::log(&mut bytes, served.number, Level::Error, text.as_bytes());
+        let sent = served.connection.send(&[std::io::IoSlice::new(&bytes)], None);
+        if sent != Ok(bytes.len()) {
+            // A part of a frame is worse than none.
+            outbound.closed = true;
+        }
+        sent.is_ok()
+    });
+    if !sent {
+        log(Level::Error, text.as_bytes());
+    }
+}
+
+/// Answers in place of a thread that does not.
+fn answer(served: &Served) {
+    if let Some(mut outbound) = served.connection.try_outbound() {
+        let status = if outbound.head_sent { 0 } else { 504 };
+        let mut bytes = std::mem::take(&mut outbound.buffer);
+        outbound.head_at = None;
+        encode::failed(&mut bytes, served.number, status, 0, b"request-timeout");
+        encode::go_away(&mut bytes);
+        let _ = served.connection.send(&[std::io::IoSlice::new(&bytes)], None);
+        outbound.closed = true;
+    }
+    served.connection.cut();
+}

@@ -1,0 +1,220 @@
+//! Starting neatd from a server's master process, and telling it about a new configuration.
+//!
+//! The master holds one end of a socket, its children inherit copies of it, and neatd the other end: the lifeline. When the last
+//! process of the server is gone neatd reads its end and leaves. A byte on it says that the configuration was written anew.
+
+pub mod handover;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket, socketpair,
+};
+use thiserror::Error;
+
+use self::handover::{Handover, socket_path};
+
+/// neatd's file name; it lies beside the server modules.
+pub const FILE: &str = "neatd";
+/// neatd's end of the lifeline.
+pub const LIFELINE: RawFd = 3;
+/// The configuration, in memory.
+pub const CONF: RawFd = 4;
+
+/// How long the server waits for the groups' sockets.
+const SOCKETS: Duration = Duration::from_secs(2);
+
+/// Why neatd does not run.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// It cannot be executed.
+    #[error("\"{path}\" cannot be started: {why}; it has to lie beside the server's module")]
+    Start {
+        /// Its file.
+        path: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// The system refuses what is needed to talk to it.
+    #[error("the daemon processes cannot be told about: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl From<nix::Error> for LaunchError {
+    fn from(error: nix::Error) -> Self {
+        Self::System(error.into())
+    }
+}
+
+/// The master's hold on neatd. Dropped it lets go, and neatd ends with the server's last process.
+#[derive(Debug)]
+pub struct Neatd {
+    lifeline: OwnedFd,
+    conf: File,
+}
+
+impl Neatd {
+    /// Starts neatd with a configuration.
+    ///
+    /// # Errors
+    /// [`LaunchError`].
+    pub fn launch(neatd: &Path, conf: &Handover) -> Result<Self, LaunchError> {
+        let (lifeline, theirs) =
+            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+        let mut file = memory()?;
+        write(&mut file, conf)?;
+        let title = "neatd: keeper";
+        let arguments = [OsStr::new("--site"), conf.prefix.as_os_str()];
+        let mut command = command(neatd, title, &arguments);
+        // SAFETY: the descriptors live until the command was spawned, below.
+        unsafe { hand_over(&mut command, vec![theirs.as_raw_fd(), file.as_raw_fd()]) };
+        let mut child = command.spawn().map_err(|why| LaunchError::Start { path: neatd.to_owned(), why })?;
+        // It leaves at once, having forked the keeper. The server's own handler may have seen to it before.
+        let _ = child.wait();
+        wait_for_sockets(conf);
+        Ok(Self { lifeline, conf: file })
+    }
+
+    /// Tells neatd about a new configuration.
+    ///
+    /// # Errors
+    /// [`LaunchError`]: it is gone, or cannot be told.
+    pub fn renew(&mut self, conf: &Handover) -> Result<(), LaunchError> {
+        write(&mut self.conf, conf)?;
+        send(self.lifeline.as_raw_fd(), b"r", MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?;
+        // The server's new processes may ask a group that was not there before.
+        wait_for_sockets(conf);
+        Ok(())
+    }
+}
+
+/// Waits until every group's socket is there, so that no request finds none; a group that cannot have one does not hold the server
+/// up for long.
+fn wait_for_sockets(conf: &Handover) {
+    let begin = Instant::now();
+    // One after the other: each look is a connection that somebody has to take.
+    for spec in &conf.groups {
+        let path = socket_path(&conf.prefix, &spec.conf.name);
+        while !is_listening(&path) && begin.elapsed() < SOCKETS {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Whether somebody listens at a socket, without waiting for them.
+#[must_use]
+pub fn is_listening(path: &Path) -> bool {
+    let Ok(address) = UnixAddr::new(path) else { return false };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let Ok(tried) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
+    // A queue that is full is somebody's.
+    matches!(connect(tried.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
+}
+
+/// A file that is only in memory.
+///
+/// # Errors
+/// The system's.
+pub fn memory() -> std::io::Result<File> {
+    // SAFETY: the name is a C string; the new descriptor is nobody else's.
+    unsafe {
+        let descriptor = libc::memfd_create(c"neat".as_ptr(), libc::MFD_CLOEXEC);
+        if descriptor < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(File::from_raw_fd(descriptor))
+    }
+}
+
+fn write(file: &mut File, conf: &Handover) -> std::io::Result<()> {
+    let text = serde_json::to_vec(conf)?;
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&text)
+}
+
+/// A process of neatd with a clean environment, under the name that ps shows.
+#[must_use]
+pub fn command(neatd: &Path, title: &str, arguments: &[&OsStr]) -> Command {
+    let mut command = Command::new(neatd);
+    command
+        .arg0(title)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+}
+
+/// Has the new process find `descriptors` from number 3 on, and no other one of this process's.
+///
+/// # Safety
+/// The descriptors have to live until the command is spawned.
+pub unsafe fn hand_over(command: &mut Command, descriptors: Vec<RawFd>) {
+    let prepare = move || {
+        let mut target = 3;
+        // Out of the way of the numbers that are to be filled, first.
+        let mut aside = [-1; 16];
+        for (place, descriptor) in aside.iter_mut().zip(&descriptors) {
+            // SAFETY: both numbers are of this process; nothing but system calls between fork and exec.
+            *place = unsafe { libc::fcntl(*descriptor, libc::F_DUPFD, 64) };
+            if *place < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        for place in aside.iter().take(descriptors.len()) {
+            // SAFETY: as above. The copy is not closed by exec.
+            if unsafe { libc::dup2(*place, target) } < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            target += 1;
+        }
+        // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others are to be. A kernel
+        // without this call leaves them to their own flags.
+        // SAFETY: marks descriptors only.
+        unsafe { libc::syscall(libc::SYS_close_range, target, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        Ok(())
+    };
+    // SAFETY: `prepare` makes system calls only and takes no memory.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Takes over a descriptor that this process was given by number.
+///
+/// # Safety
+/// It was handed over by [`hand_over`], and nobody else has taken it.
+#[must_use]
+pub unsafe fn take(number: RawFd) -> OwnedFd {
+    // SAFETY: the caller's promise. What is exec'd later is not to have it.
+    unsafe {
+        libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+        OwnedFd::from_raw_fd(number)
+    }
+}
+
+/// Whether a descriptor is open.
+#[must_use]
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: asks for a descriptor's flags, which any number may be asked for.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// Borrows a descriptor by its number.
+///
+/// # Safety
+/// It is open for as long as `'a`.
+#[must_use]
+pub unsafe fn borrow<'a>(number: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: the caller's promise.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
