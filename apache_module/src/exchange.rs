@@ -34,7 +34,7 @@ pub struct HttpdExchange<'r> {
     head: &'r Packed,
     has_body: bool,
     sending: FileSending,
-    is_daemons: bool,
+    is_groups: bool,
     error_override: bool,
     /// The application's response goes nowhere: httpd answers in its place.
     is_replaced: bool,
@@ -54,7 +54,7 @@ pub struct Parts<'r> {
     /// How files may be sent.
     pub sending: FileSending,
     /// Whether a process group serves it.
-    pub is_daemons: bool,
+    pub is_groups: bool,
     /// Whether httpd's own error pages replace the application's (`WSGIErrorOverride`).
     pub error_override: bool,
     /// Where it is said how the exchange ended.
@@ -64,14 +64,14 @@ pub struct Parts<'r> {
 impl<'r> HttpdExchange<'r> {
     /// An exchange over a request.
     pub fn new(request: Request<'r>, parts: Parts<'r>) -> Self {
-        let Parts { mount, head, has_body, sending, is_daemons, error_override, outcome } = parts;
+        let Parts { mount, head, has_body, sending, is_groups, error_override, outcome } = parts;
         Self {
             request,
             mount,
             head,
             has_body,
             sending,
-            is_daemons,
+            is_groups,
             error_override,
             is_replaced: false,
             body: None,
@@ -89,7 +89,7 @@ impl<'r> HttpdExchange<'r> {
     /// What httpd answers in place of a response of a process group: its own error page (`WSGIErrorOverride`), or, for a 200 with a
     /// `Location` that is a path, what is there (RFC 3875 section 6.2.2, which mod_wsgi keeps to in daemon mode).
     fn instead_of(&self, head: ResponseHead<'_>) -> Option<Outcome> {
-        if !self.is_daemons {
+        if !self.is_groups {
             return None;
         }
         if self.error_override && head.status >= 400 {
