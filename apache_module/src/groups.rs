@@ -1,4 +1,5 @@
-//! Daemon mode in httpd: the groups of the configuration, neatd in the parent, and each child's connections to the groups.
+//! Daemon mode in httpd: the groups of the configuration, neatd in the parent, and each child's connections
+//! to the groups.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -110,7 +111,8 @@ pub fn check(main: Server<'_>) -> Result<(), ProcessError> {
     written.groups.check(&prefix(main), server_user()).map_err(ProcessError::Group)
 }
 
-/// Whether an application may have to run in httpd's own processes: with daemon groups only, Python is not loaded there.
+/// Whether an application may have to run in httpd's own processes: with daemon groups only, Python is not
+/// loaded there.
 pub fn needs_embedded(main: Server<'_>) -> bool {
     if main.conf::<ServerConf>().is_some_and(|conf| conf.process.restrict_embedded()) {
         return false;

@@ -14,6 +14,7 @@ use shared::log::Level;
 use crate::conf::{Alias, DirectoryConf};
 use crate::exchange::{HttpdExchange, Outcome, Parts};
 use crate::ffi::{FileKind, FileSending, Request};
+use crate::group_response::GroupResponses;
 use crate::{child, groups, log, request};
 
 /// What became of a request.
@@ -36,14 +37,14 @@ pub fn handle(request: Request<'_>) -> Handled {
         return Handled::Declined;
     }
     let alias = request.note::<Alias>();
-    match refusal(request, alias.is_some()) {
+    match refused_script(request, alias.is_some()) {
         Some(status) => Handled::Status(status),
         None => serve(request, alias),
     }
 }
 
 /// Why the script may not run, as a status; the log has the reason.
-fn refusal(request: Request<'_>, mounted: bool) -> Option<u16> {
+fn refused_script(request: Request<'_>, mounted: bool) -> Option<u16> {
     let refuse = |status, why: &str| {
         let file = String::from_utf8_lossy(request.filename().unwrap_or(b"")).into_owned();
         log::to_request(request, Level::Error, format!("{why}: {file}").as_bytes());
@@ -106,8 +107,10 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Handled {
                 sendfile: location.enable_sendfile().unwrap_or_else(|| request.core_sendfile()),
                 mmap: request.core_mmap(),
             },
-            is_groups: matches!(runs, Runs::Group(_)),
-            error_override: location.error_override(),
+            group_responses: match runs {
+                Runs::Group(_) => Some(GroupResponses { error_override: location.error_override() }),
+                Runs::Embedded => None,
+            },
             outcome: &outcome,
         },
     );
@@ -120,17 +123,17 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Handled {
                 return refuse(request, Fault::Restricted, &why);
             }
             None => {
-                let why = "no Python runs in this process: it did not start, which the error log says then, or \
+                let why = "no Python runs in this process: it did not start, which the error log says, or \
                            every place of the configuration names a process group";
                 return refuse(request, Fault::NoPython, &why);
             }
         },
     }
     match outcome.into_inner() {
-        Outcome::Answered => Handled::Done,
+        Outcome::Responded => Handled::Done,
         Outcome::Status(status) => Handled::Status(status),
         Outcome::Unserved => Handled::Status(Fault::Unserved.reply().status),
-        Outcome::Elsewhere(location) => {
+        Outcome::Redirect(location) => {
             request.redirect_inside(&location);
             Handled::Done
         }
