@@ -13,7 +13,9 @@ use shared::launch;
 use shared::log::Level;
 
 use crate::log::Log;
-use crate::supervisor::{adopt_orphans, bury, group::cause, read_conf, sockets::sweep};
+use crate::sockets::sweep;
+use crate::supervisor::{adopt_orphans, bury, read_conf};
+use crate::warden::group::cause;
 
 /// A supervisor that lived so long was well.
 const WELL: Duration = Duration::from_secs(10);

@@ -12,8 +12,10 @@ mod log;
 mod privileges;
 mod scoreboard;
 mod signals;
+mod sockets;
 mod supervisor;
 mod title;
+mod warden;
 mod worker;
 mod zygote;
 

@@ -1,11 +1,5 @@
 //! The supervisor: knows every group, follows the server, and decides.
 
-pub mod generation;
-pub mod group;
-mod memory;
-pub mod responder;
-pub mod sockets;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -22,8 +16,8 @@ use shared::launch::handover::Handover;
 use shared::log::Level;
 
 use crate::log::Log;
-use crate::signals;
-use group::{Group, Surroundings};
+use crate::warden::group::{Group, Surroundings};
+use crate::{signals, sockets};
 
 /// How often the clock and the scripts are looked at, at most; and for each group, so that a thousand of them cost no more than a
 /// few.

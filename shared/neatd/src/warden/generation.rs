@@ -12,10 +12,10 @@ use shared::launch;
 use shared::launch::handover::{GroupSpec, Handover, socket_path};
 
 use super::memory::oom_kills;
-use super::sockets;
 use crate::clients::AllowedClients;
 use crate::control::{self, Command};
 use crate::scoreboard::Scoreboard;
+use crate::sockets;
 use crate::zygote::ZygoteConf;
 
 /// What a worker does.

@@ -21,11 +21,11 @@ use shared::log::Level;
 use super::generation::{Doing, Generation, Place, Stage, make_place};
 use super::memory::{cause_of_kill, memory_of};
 use super::responder::Responder;
-use super::sockets;
 use crate::clients::AllowedClients;
 use crate::control::{Command, Heard, Report, hear};
 use crate::log::Log;
 use crate::scoreboard::now;
+use crate::sockets;
 
 /// The longest pause between two tries to start a group.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -1,0 +1,6 @@
+//! The warden of a group: its generations, limits and deaths.
+
+pub mod generation;
+pub mod group;
+mod memory;
+pub mod responder;
