@@ -1,4 +1,4 @@
-//! What the kernel says about memory: how much a process takes, and whether any ran out of it.
+//! What the kernel says about memory: how much a process takes, and how many it has killed for want of it.
 
 use std::path::Path;
 
@@ -18,24 +18,6 @@ pub fn oom_kills() -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
-/// What ended a process with a SIGKILL that was not ours, given the kernel's count from when it was born.
-pub fn cause_of_kill(before: Option<u64>) -> &'static str {
-    explain(before, oom_kills())
-}
-
-const fn explain(before: Option<u64>, now: Option<u64>) -> &'static str {
-    match (before, now) {
-        (Some(before), Some(now)) if now > before => {
-            "was ended by SIGKILL, most likely by the kernel for want of memory: it has killed a process since this one began, and its \
-             own log says which (dmesg)"
-        }
-        (Some(_), Some(_)) => "was ended by SIGKILL, neither by Neat nor by the kernel for want of memory",
-        _ => {
-            "was ended by SIGKILL, not by Neat: by the kernel for want of memory (dmesg says so then), or by somebody's kill -9"
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,12 +26,5 @@ mod tests {
     fn a_process_takes_memory() {
         assert!(memory_of(Pid::this()).is_some_and(|bytes| bytes > 100_000));
         assert_eq!(memory_of(Pid::from_raw(i32::MAX)), None);
-    }
-
-    #[test]
-    fn a_kill_is_told_from_want_of_memory() {
-        assert!(explain(Some(3), Some(4)).contains("most likely by the kernel"));
-        assert!(explain(Some(3), Some(3)).contains("neither"));
-        assert!(explain(None, Some(3)).contains("kill -9"));
     }
 }
