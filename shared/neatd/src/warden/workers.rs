@@ -149,7 +149,7 @@ impl Workers {
 
 /// Something between 0 and 99, different enough to keep workers from leaving at the same moment.
 pub fn jitter(slot: usize, clock: u64) -> u32 {
-    let mix = clock.wrapping_mul(0x9E37_79B9) ^ (slot as u64) << 7;
+    let mix = clock.wrapping_mul(0x9E37_79B9) ^ ((slot as u64) << 7);
     u32::try_from(mix.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40).unwrap_or(0) % 100
 }
 
