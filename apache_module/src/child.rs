@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use shared::conf::groups::Choice;
-use shared::conf::mount::{Target, pack};
 use shared::loader::load::{Engine, LoadError, Start, engine_beside, start};
 use shared::loader::locate::{LocateError, locate};
 use shared::log::Level;
+use shared::wsgi::environ::mount::Mount;
 use thiserror::Error;
 
 use crate::conf::{DirectoryConf, ServerConf};
@@ -122,7 +122,7 @@ fn preload(engine: Engine, main: Server<'static>) {
                 continue;
             }
             let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
-            let packed = pack(&Target::Script(alias.target.clone()), callable, &location, "", |_| ());
+            let packed = Mount::of_script(&alias.target, callable, &location, "").pack();
             // Where this fails the log has the traceback, and the first request tries again.
             let _ = engine.preload(packed.as_bytes());
         }

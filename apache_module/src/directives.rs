@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use shared::conf::mount::check_callable;
 use shared::conf::validate;
+use shared::http::target::alias_path;
 use shared::vocabulary::value::{Value, ValueError, parse};
 use shared::vocabulary::{Directive, Setting};
 
@@ -61,7 +62,7 @@ fn alias(directive: &Directive, words: &[String], pool: Pool<'_>) -> Result<Alia
         if !url.starts_with('/') {
             return Err(ValueError::Other(format!("the URL path has to begin with /, unlike \"{url}\"")));
         }
-        Pattern::Prefix(prefix(url, target).as_bytes().to_vec())
+        Pattern::Prefix(alias_path(url, target).as_bytes().to_vec())
     };
     // A group of the expression may be the whole path.
     let may_be_absolute =
@@ -83,12 +84,6 @@ fn alias(directive: &Directive, words: &[String], pool: Pool<'_>) -> Result<Alia
     let names = |group: &str| options.iter().any(|option| option.starts_with(group));
     alias.preload = names("process-group=") && names("application-group=");
     Ok(alias)
-}
-
-/// The path that is matched: a trailing slash counts only where the target has one as well, so that what comes behind the prefix
-/// always begins with a slash.
-fn prefix<'u>(url: &'u str, target: &str) -> &'u str {
-    if target.ends_with('/') { url } else { url.strip_suffix('/').unwrap_or(url) }
 }
 
 fn take_option(alias: &mut Alias, option: &str) -> Result<(), ValueError> {

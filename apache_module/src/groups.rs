@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use shared::client::Pool as Connections;
 use shared::conf::groups::{Choice, ChoiceError, Groups};
-use shared::conf::mount::{Target, pack};
 use shared::launch::handover::Handover;
 use shared::launch::{FILE, Neatd};
 use shared::log::Level;
 use shared::vocabulary::value::ValueError;
+use shared::wsgi::environ::mount::Mount;
 
 use crate::child::{ProcessError, engine_file};
 use crate::conf::{DirectoryConf, ServerConf};
@@ -184,7 +184,7 @@ fn load_ahead(main: Server<'_>, groups: &mut Groups) {
             let written = alias.process_group.as_deref().unwrap_or_else(|| location.process_group());
             let Choice::Named(name) = Choice::read(written) else { continue };
             let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
-            let packed = pack(&Target::Script(alias.target.clone()), callable, &location, &name, |_| ());
+            let packed = Mount::of_script(&alias.target, callable, &location, &name).pack();
             groups.load_ahead(&name, packed.as_bytes());
         }
     }

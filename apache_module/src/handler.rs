@@ -5,7 +5,6 @@ use std::ffi::CString;
 
 use httpd_sys::OPT_EXECCGI;
 use shared::conf::location::LocationConf;
-use shared::http::length;
 use shared::log::Level;
 
 use crate::conf::{Alias, DirectoryConf};
@@ -98,7 +97,7 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
         Parts {
             mount: mount.as_bytes(),
             head: &head,
-            has_body: has_body(request),
+            has_body: request::announced(request).has_body(),
             sending: FileSending {
                 sendfile: location.enable_sendfile().unwrap_or_else(|| request.core_sendfile()),
                 mmap: request.core_mmap(),
@@ -125,19 +124,6 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
         Outcome::Elsewhere(location) => {
             request.redirect_inside(&location);
             Answer::Done
-        }
-    }
-}
-
-/// Whether there is a body to read (RFC 9112 section 6.3). HTTP/2 needs neither header for one.
-fn has_body(request: Request<'_>) -> bool {
-    if request.header(c"Transfer-Encoding").is_some() {
-        return true;
-    }
-    match request.header(c"Content-Length") {
-        Some(length) => length::parse(length) != Some(0),
-        None => {
-            request.protocol() == Some(b"HTTP/2.0") && !matches!(request.method(), Some(b"GET" | b"HEAD"))
         }
     }
 }

@@ -91,8 +91,7 @@ mod tests {
             (None, None, true, "POST", Announced::Unknown),
             (None, Some("0"), true, "POST", Announced::Length(0)),
         ] {
-            let found =
-                Announced::of_fields(coding, length.map(str::as_bytes), is_framed, method.as_bytes());
+            let found = Announced::of_fields(coding, length.map(str::as_bytes), is_framed, method.as_bytes());
             assert_eq!(found, expected, "{coding:?} {length:?} {is_framed} {method}");
         }
     }

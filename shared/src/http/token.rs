@@ -39,6 +39,15 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
+/// Whether a field asks for a part of the answer, or for none where the client has one (RFC 9110 sections 13.1 and 14.2; the list
+/// is that of `ngx_http_uwsgi_cache_headers`).
+#[must_use]
+pub fn is_conditional(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 6] =
+        [b"if-modified-since", b"if-unmodified-since", b"if-none-match", b"if-match", b"range", b"if-range"];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// Writes the name in environ of the header `name` into `buffer`; `None` where it does not fit.
 pub(crate) fn append_environ_name<'b>(name: &[u8], buffer: &'b mut [u8; 64]) -> Option<&'b [u8]> {
     let prefix: &[u8] =
@@ -75,6 +84,12 @@ mod tests {
         for wrong in [&b"a\r\nB: c"[..], b"a\n", b"\0", b"\x7f"] {
             assert!(!is_field_value(wrong), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_condition_is_known_in_any_case() {
+        assert!(is_conditional(b"If-None-Match") && is_conditional(b"RANGE"));
+        assert!(!is_conditional(b"Accept-Ranges"));
     }
 
     #[test]
