@@ -115,13 +115,13 @@ fn preload(engine: Engine, main: Server<'static>) {
     for server in main.all() {
         let Some(conf) = server.conf::<ServerConf>() else { continue };
         let defaults = server.directory_conf::<DirectoryConf>();
-        for alias in conf.aliases.iter().filter(|alias| alias.preload && alias.target.is_file()) {
+        for alias in conf.aliases.iter().filter(|alias| alias.conf.preload && alias.target.is_file()) {
             let location = defaults.map(|defaults| defaults.location.clone()).unwrap_or_default();
-            let group = alias.process_group.as_deref().unwrap_or_else(|| location.process_group());
+            let group = alias.conf.process_group.as_deref().unwrap_or_else(|| location.process_group());
             if Choice::read(group) != Choice::Embedded {
                 continue;
             }
-            let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
+            let callable = alias.conf.callable.as_deref().unwrap_or_else(|| location.callable());
             let packed = Mount::of_script(&alias.target, callable, &location, "").pack();
             // Where this fails the log has the traceback, and the first request tries again.
             let _ = engine.preload(packed.as_bytes());

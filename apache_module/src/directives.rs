@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use shared::conf::mount::check_callable;
+use shared::conf::alias::AliasConf;
 use shared::conf::validate;
 use shared::http::target::alias_path;
 use shared::vocabulary::value::{Value, ValueError, parse};
@@ -38,7 +38,7 @@ pub fn take(
     match (directive.setting, &value) {
         (Setting::Mount | Setting::MountMatch, Value::Words(words)) => {
             let alias = alias(directive, words, pool)?;
-            if let Some(group) = &alias.process_group {
+            if let Some(group) = &alias.conf.process_group {
                 groups::choose(group, place);
             }
             server.aliases.push(alias);
@@ -70,47 +70,5 @@ fn alias(directive: &Directive, words: &[String], pool: Pool<'_>) -> Result<Alia
     if !may_be_absolute {
         return Err(ValueError::Relative(target.clone()));
     }
-    let mut alias = Alias {
-        pattern,
-        target: PathBuf::from(target),
-        callable: None,
-        pass_authorization: None,
-        process_group: None,
-        preload: false,
-    };
-    for option in options {
-        take_option(&mut alias, option)?;
-    }
-    let names = |group: &str| options.iter().any(|option| option.starts_with(group));
-    alias.preload = names("process-group=") && names("application-group=");
-    Ok(alias)
-}
-
-fn take_option(alias: &mut Alias, option: &str) -> Result<(), ValueError> {
-    let (name, value) = option.split_once('=').unwrap_or((option, ""));
-    match name {
-        "callable-object" => {
-            check_callable(value).map_err(|error| ValueError::Other(error.to_string()))?;
-            alias.callable = Some(value.to_owned());
-        }
-        "pass-authorization" if value.eq_ignore_ascii_case("on") => alias.pass_authorization = Some(true),
-        "pass-authorization" if value.eq_ignore_ascii_case("off") => alias.pass_authorization = Some(false),
-        "pass-authorization" => return Err(ValueError::Flag(value.to_owned())),
-        // A process has one interpreter, the main one; whoever asks for it by name gets it.
-        "application-group" if value == "%{GLOBAL}" => {}
-        "process-group" => alias.process_group = Some(value.to_owned()),
-        "application-group" => {
-            return Err(ValueError::Other(format!(
-                "asks for {name}={value}, but this version of Neat runs every application in the main interpreter of its processes; \
-                 leave the option out"
-            )));
-        }
-        _ => {
-            return Err(ValueError::Other(format!(
-                "has the unknown option \"{option}\"; there are callable-object=, pass-authorization=, process-group= and \
-                 application-group="
-            )));
-        }
-    }
-    Ok(())
+    Ok(Alias { pattern, target: PathBuf::from(target), conf: AliasConf::parse(options)? })
 }

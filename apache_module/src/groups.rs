@@ -129,7 +129,7 @@ pub fn needs_embedded(main: Server<'_>) -> bool {
         let outside = server.directory_conf::<DirectoryConf>().map(|conf| conf.location.process_group());
         let aliases = server.conf::<ServerConf>().map(|conf| conf.aliases.as_slice()).unwrap_or_default();
         let is_embedded = Choice::read(outside.unwrap_or_default()) == Choice::Embedded;
-        is_embedded && aliases.iter().any(|alias| alias.process_group.is_none())
+        is_embedded && aliases.iter().any(|alias| alias.conf.process_group.is_none())
     })
 }
 
@@ -181,9 +181,9 @@ fn load_ahead(main: Server<'_>, groups: &mut Groups) {
         let defaults = server.directory_conf::<DirectoryConf>();
         let location = defaults.map(|defaults| defaults.location.clone()).unwrap_or_default();
         for alias in conf.aliases.iter().filter(|alias| alias.target.is_file()) {
-            let written = alias.process_group.as_deref().unwrap_or_else(|| location.process_group());
+            let written = alias.conf.process_group.as_deref().unwrap_or_else(|| location.process_group());
             let Choice::Named(name) = Choice::read(written) else { continue };
-            let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
+            let callable = alias.conf.callable.as_deref().unwrap_or_else(|| location.callable());
             let packed = Mount::of_script(&alias.target, callable, &location, &name).pack();
             groups.load_ahead(&name, packed.as_bytes());
         }

@@ -69,7 +69,7 @@ fn refusal(request: Request<'_>, mounted: bool) -> Option<u16> {
 fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
     let defaults = LocationConf::default();
     let location = request.directory_conf::<DirectoryConf>().map_or(&defaults, |conf| &conf.location);
-    let written = alias.and_then(|alias| alias.process_group.as_deref());
+    let written = alias.and_then(|alias| alias.conf.process_group.as_deref());
     let variable = |name: &str| {
         let name = CString::new(name).ok()?;
         request.variable(&name).map(|value| String::from_utf8_lossy(value).into_owned())
@@ -87,8 +87,9 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
         }
     };
     let name = group.as_ref().map(|(name, _)| name.as_str()).unwrap_or_default();
-    let pass_authorization = alias.and_then(|alias| alias.pass_authorization);
-    let callable = alias.and_then(|alias| alias.callable.as_deref()).unwrap_or_else(|| location.callable());
+    let pass_authorization = alias.and_then(|alias| alias.conf.pass_authorization);
+    let callable =
+        alias.and_then(|alias| alias.conf.callable.as_deref()).unwrap_or_else(|| location.callable());
     let mount = request::mount(request, callable, location, name);
     let head = request::head(request, pass_authorization.unwrap_or_else(|| location.pass_authorization()));
     let outcome = RefCell::new(Outcome::default());

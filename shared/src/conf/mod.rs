@@ -1,5 +1,6 @@
 //! Configuration in two stages: as written ([`location`], [`server`]), as decided ([`mount`]).
 
+pub mod alias;
 pub mod group;
 pub mod groups;
 pub mod location;

@@ -19,7 +19,7 @@ pub const DIRECTIVES: &[Directive] = &[
         apache: spelt(c"WSGIScriptAlias", MAIN_SERVER),
         nginx: spelt(c"wsgi_pass", LOCATION),
         kind: Kind::Words(1, 8),
-        syntax: "httpd: url-path file-or-directory [callable-object=name] [pass-authorization=On|Off]; \
+        syntax: "httpd: url-path file-or-directory [option=value...]; \
                  nginx: file.wsgi[:callable] or package.module:callable",
         default: "none",
         doc: c"mounts a WSGI application: at a URL path in httpd, at its location in nginx",
@@ -29,7 +29,7 @@ pub const DIRECTIVES: &[Directive] = &[
         apache: spelt(c"WSGIScriptAliasMatch", MAIN_SERVER),
         nginx: None,
         kind: Kind::Words(2, 8),
-        syntax: "regex file-or-directory [callable-object=name] [pass-authorization=On|Off]",
+        syntax: "regex file-or-directory [option=value...]",
         default: "none",
         doc: c"mounts a WSGI application at the URL paths that a regular expression matches; $1 to $9 stand for its groups",
     },

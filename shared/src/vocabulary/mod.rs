@@ -3,6 +3,7 @@
 //! The modules build their directive tables from [`DIRECTIVES`], both judge what is written with [`value::parse`], and the
 //! reference page is printed from the same table ([`reference`]).
 
+pub mod alias;
 pub mod directives;
 pub mod group;
 pub mod option_value;

@@ -1,7 +1,8 @@
-//! The reference page, printed from the tables of directives and of the options of a process group.
+//! The reference page, printed from the tables of directives and of the options of an alias and of a process group.
 
 use std::fmt::Write;
 
+use super::alias::ALIAS_OPTIONS;
 use super::group::{GROUP_OPTIONS, OptionKind};
 use super::option_value::short_size;
 use super::{DIRECTIVES, Places, Spelling};
@@ -10,8 +11,8 @@ use super::{DIRECTIVES, Places, Spelling};
 #[must_use]
 pub fn page() -> String {
     let mut page = String::from(
-        "# Directives\n\nThis page is printed from `shared/src/vocabulary/directives.rs` and `group.rs`; a test holds them together. The \
-         options of a process group stand at the end. nginx's own directives of an upstream (buffers, timeouts, cache, store) are in \
+        "# Directives\n\nThis page is printed from `directives.rs`, `alias.rs` and `group.rs` in `shared/src/vocabulary`; a test holds them \
+         together. The options of an alias and of a process group stand at the end. nginx's own directives of an upstream (buffers, timeouts, cache, store) are in \
          [NGINX-UPSTREAM.md](NGINX-UPSTREAM.md).\n",
     );
     for directive in DIRECTIVES {
@@ -32,8 +33,20 @@ pub fn page() -> String {
             }
         }
     }
+    add_alias_options(&mut page);
     add_options(&mut page);
     page
+}
+
+fn add_alias_options(page: &mut String) {
+    page.push_str(
+        "\n# Options of an alias\n\nBehind the target in `WSGIScriptAlias` and `WSGIScriptAliasMatch`, as `option=value`. They come before \
+         what holds in the script's directory.\n\n| option | takes | default | meaning |\n|---|---|---|---|\n",
+    );
+    for option in ALIAS_OPTIONS {
+        let _ =
+            writeln!(page, "| `{}` | {} | {} | {} |", option.name, option.takes, option.default, option.doc);
+    }
 }
 
 fn add_options(page: &mut String) {
