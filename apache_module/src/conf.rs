@@ -55,6 +55,6 @@ pub struct DirectoryConf {
 impl DirectoryConf {
     /// What holds inside.
     pub fn merge(outer: &Self, inner: &Self) -> Self {
-        Self { location: inner.location.inherit(&outer.location) }
+        Self { location: inner.location.merge(&outer.location) }
     }
 }

@@ -12,7 +12,7 @@ use crate::conf::{Alias, DirectoryConf, Pattern, ServerConf};
 use crate::ffi::{Pool, Regex};
 use crate::groups;
 
-/// Takes a directive. There is a server's configuration where it stands outside of every section that is about a place.
+/// Takes a directive. There is a server's configuration where it stands outside of every section (`<Directory>`, `<Location>`). `written_at` is its file and line.
 ///
 /// # Errors
 /// A sentence for the administrator; httpd puts file, line and the directive's name before it.
@@ -20,15 +20,15 @@ pub fn take(
     directive: &Directive,
     words: &[&[u8]],
     pool: Pool<'_>,
-    place: &str,
+    written_at: &str,
     server: Option<&mut ServerConf>,
     directory: &mut DirectoryConf,
 ) -> Result<(), ValueError> {
     let value = parse(directive, words)?;
     validate(directive.setting, &value)?;
     match (directive.setting, &value) {
-        (Setting::ProcessGroup, Value::Word(name)) => groups::choose(name, place),
-        (Setting::DaemonProcess, Value::Words(words)) => return groups::declare(words, place),
+        (Setting::ProcessGroup, Value::Word(name)) => groups::choose(name, written_at),
+        (Setting::DaemonProcess, Value::Words(words)) => return groups::declare(words, written_at),
         _ => {}
     }
     if directory.location.apply(directive.setting, &value) {
@@ -39,7 +39,7 @@ pub fn take(
         (Setting::Mount | Setting::MountMatch, Value::Words(words)) => {
             let alias = alias(directive, words, pool)?;
             if let Some(group) = &alias.conf.process_group {
-                groups::choose(group, place);
+                groups::choose(group, written_at);
             }
             server.aliases.push(alias);
             Ok(())

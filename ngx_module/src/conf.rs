@@ -1,4 +1,4 @@
-//! The configuration of the process and of each location: as written, and as decided.
+//! The configuration of the process and of each location: as written, and merged.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
@@ -179,10 +179,11 @@ fn names_one_host(name: &[u8]) -> bool {
 }
 
 impl LocConf {
-    /// Decides what was written, given what was written around it. `None` when the configuration is refused, which was logged.
-    pub fn decide(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
+    /// Inherits unset values from the context around it, and fills in defaults. `None` when the configuration is refused, which
+    /// was logged.
+    pub fn merge(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
         let mut location = conf.location();
-        self.settings = self.settings.inherit(&outer.settings);
+        self.settings = self.settings.merge(&outer.settings);
         self.upstream.inherit(&outer.upstream);
         if self.params.is_empty() {
             self.params = Rc::clone(&outer.params);
@@ -202,7 +203,7 @@ impl LocConf {
         if location.is_limit_except() && !location.has_handler() {
             location.set_handler(Some(entry::on_request));
         }
-        self.decide_group(outer, conf, main)?;
+        self.set_group(outer, conf, main)?;
         let server_name = location.server_name();
         self.server_name = names_one_host(server_name).then(|| server_name.to_vec());
         self.document_root = location.root().map(<[u8]>::to_vec);
@@ -223,8 +224,8 @@ impl LocConf {
         Some(())
     }
 
-    /// Which group runs the application here, and what nginx's upstream needs for that.
-    fn decide_group(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
+    /// Finds the group that runs the application here, and fills in what nginx's upstream needs for it.
+    fn set_group(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
         let written = self.settings.process_group().to_owned();
         if written.contains('$') {
             self.group = Group::Variable(Rc::new(ComplexValue::compile(conf, written.as_bytes())?));
@@ -316,17 +317,17 @@ fn see(target: &Target) -> Result<(), NoMount> {
     }
 }
 
-/// Whether the script of a packed mount, if it has one, is in its place.
+/// Whether the script of a packed mount, if it has one, is there.
 pub fn is_there(mount: &Packed) -> bool {
     let path = mount.get(Key::TargetScript).map(|path| Path::new(OsStr::from_bytes(path)));
     path.is_none_or(Path::exists)
 }
 
-/// Decides about the process when all of `http` was read; the error says why the configuration is refused.
+/// Looks for Python and the engine when all of `http` was read (nginx's `init_main_conf`).
 ///
 /// # Errors
 /// There is no Python that can be loaded, or no engine.
-pub fn decide_process(main: &mut MainConf) -> Result<(), String> {
+pub fn init_main(main: &mut MainConf) -> Result<(), String> {
     groups::check(main)?;
     if !main.is_used {
         return Ok(());

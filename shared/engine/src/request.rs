@@ -137,7 +137,7 @@ impl Request {
         about.unwrap_or_default()
     }
 
-    /// Judges a call of `start_response`, before its head is looked at.
+    /// Whether `start_response` may be called, before its head is looked at.
     pub fn may_start(&self, has_exc_info: bool) -> Result<(), NoStart> {
         self.response().may_start(has_exc_info)
     }

@@ -240,7 +240,7 @@ pub fn preload(py: Python<'_>, packed: &[u8]) -> bool {
     }
 }
 
-/// A pending exception of ours would end the next call of this thread in a strange place.
+/// A pending exception of ours would end the next call of this thread elsewhere.
 pub fn forget_exception(_: Python<'_>) {
     // SAFETY: attached.
     unsafe { ffi::PyErr_Clear() };

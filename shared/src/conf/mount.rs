@@ -49,7 +49,7 @@ pub fn parse_target(written: &str) -> Result<(Target, Option<String>), TargetErr
     Err(TargetError::Form(written.to_owned()))
 }
 
-/// Judges the name of a callable: dotted, and with `()` behind it for a factory.
+/// Validates the name of a callable: dotted, and with `()` behind it for a factory.
 ///
 /// # Errors
 /// [`TargetError::Callable`].

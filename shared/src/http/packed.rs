@@ -12,7 +12,7 @@ pub const NAMED: u8 = 254;
 /// In place of a key's number: the entry was replaced, skip it.
 const DEAD: u8 = 255;
 /// The longest header name that reaches environ, in bytes. nginx and httpd both limit a header line to 8 KiB by default.
-const LONGEST_NAME: usize = 8192;
+const MAX_NAME: usize = 8192;
 
 /// A request's head, packed. It owns its bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -177,7 +177,7 @@ impl Packer {
     /// name in capitals (RFC 3875 section 4.1.18). Left out are names that could pose as another (anything but letters, digits
     /// and `-`), `Proxy` (CVE-2016-5385), and credentials unless [`Packer::pass_authorization`] was said.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
-        if name.len() > LONGEST_NAME || !is_environ_header(name) || name.eq_ignore_ascii_case(b"proxy") {
+        if name.len() > MAX_NAME || !is_environ_header(name) || name.eq_ignore_ascii_case(b"proxy") {
             return;
         }
         let secret =

@@ -1,4 +1,4 @@
-//! How far a response is (PEP 3333, "The start_response() Callable" and "Handling the Content-Length Header"): its head is judged,
+//! How far a response is (PEP 3333, "The start_response() Callable" and "Handling the Content-Length Header"): its head is validated,
 //! kept until there is something to send with it, and leaves once; blocks follow, held to the declared length; then it is complete
 //! or cut.
 //!
@@ -133,7 +133,7 @@ impl Response {
         Self { is_head: method == b"HEAD", state: State::Unstarted }
     }
 
-    /// Judges a call of `start_response`, before its head is looked at.
+    /// Whether `start_response` may be called, before its head is looked at.
     ///
     /// # Errors
     /// [`NoStart`].

@@ -9,7 +9,7 @@ use crate::conf::mount::Target;
 use crate::http::key::Key;
 use crate::http::packed::{Name, Packed, Packer, entries};
 
-/// What a server says of itself and of the place that an application is mounted at. Each key that is `None` is left out.
+/// What a server says of itself and of where an application is mounted. Each key that is `None` is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Site<'a> {
     /// `SERVER_SOFTWARE`.
