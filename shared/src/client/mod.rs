@@ -291,9 +291,10 @@ impl Link {
                 Ok(message) => {
                     for control in message.cmsgs().into_iter().flatten() {
                         if let ControlMessageOwned::ScmRights(list) = control {
-                            // SAFETY: the kernel made them for this process just now.
-                            self.files
-                                .extend(list.iter().map(|number| unsafe { OwnedFd::from_raw_fd(*number) }));
+                            self.files.extend(list.iter().map(|number| {
+                                // SAFETY: the kernel made it for this process just now.
+                                unsafe { OwnedFd::from_raw_fd(*number) }
+                            }));
                         }
                     }
                     return if message.bytes == 0 { Err(Fault::Gone) } else { Ok(message.bytes) };

@@ -174,7 +174,7 @@ fn answers() -> Vec<Seed> {
         }),
         seed("informational-switching-protocols", 0, |bytes| informational(bytes, 1, 101)),
         seed("end-before-head", 0, |bytes| encode::end(bytes, 1)),
-        seed("answer-unasked", SILENT | SILENT << 1 | SILENT << 2, |bytes| answer(bytes, 1)),
+        seed("answer-unasked", SILENT | (SILENT << 1) | (SILENT << 2), |bytes| answer(bytes, 1)),
         seed("answer-of-another-exchange", 0, |bytes| answer(bytes, 2)),
         seed("failed-before-head", 0, |bytes| encode::failed(bytes, 1, 500, 0, b"")),
         seed("failed-behind-head", 0, |bytes| {
@@ -186,7 +186,7 @@ fn answers() -> Vec<Seed> {
             encode::failed(bytes, 1, 500, 0, b"");
         }),
         seed("failed-with-a-good-status", 0, |bytes| encode::failed(bytes, 1, 200, 0, b"")),
-        seed("go-away-idle", SILENT | SILENT << 1 | SILENT << 2, encode::go_away),
+        seed("go-away-idle", SILENT | (SILENT << 1) | (SILENT << 2), encode::go_away),
         seed("go-away-crosses-a-request", 0, encode::go_away),
         seed("go-away-twice", 0, |bytes| {
             encode::go_away(bytes);
