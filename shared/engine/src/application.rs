@@ -235,7 +235,10 @@ impl Module {
         let interpreter = Interpreter::get()?;
         let stamp = self.stamp();
         let module = match &self.target {
-            Target::Script(path) => interpreter.load_script.bind(py).call1((path, module_name(path)))?,
+            // As a str: pyo3 makes a pathlib.Path of a PathBuf.
+            Target::Script(path) => {
+                interpreter.load_script.bind(py).call1((path.as_os_str(), module_name(path)))?
+            }
             Target::Module(name) => interpreter.load_module.bind(py).call1((name,))?,
         };
         let loaded = Loaded { module: module.clone().unbind(), stamp, applications: Vec::new() };
