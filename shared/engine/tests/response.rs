@@ -63,6 +63,18 @@ fn head_has_the_length_and_no_body() {
 }
 
 #[test]
+fn head_gets_no_length_that_the_application_did_not_give() {
+    for (name, body) in [("no-block", "[]"), ("empty-block", "[b'']"), ("empty-tuple", "()")] {
+        let path = app(&format!("head-{name}"), &format!("start_response('200 OK', HEADERS)\nreturn {body}"));
+        assert_eq!(
+            Call::new(&path).method("HEAD").run(),
+            [head(200, None), Act::End(End::Complete)],
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn an_empty_list_is_an_empty_body() {
     let path = app("empty", "start_response('200 OK', HEADERS)\nreturn []");
     assert_eq!(Call::new(&path).run(), [head(200, Some(0)), Act::End(End::Complete)]);

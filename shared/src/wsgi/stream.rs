@@ -152,8 +152,12 @@ impl Response {
         }
     }
 
-    /// Says how long the body is, where the application did not: the server can tell it of a response of one block.
+    /// Says how long the body is, where the application did not: the server can tell it of a response of one block. An empty body
+    /// in answer to HEAD says nothing of the one that GET would get (RFC 9110 section 8.6).
     pub fn offer_length(&mut self, length: u64) {
+        if self.is_head && length == 0 {
+            return;
+        }
         if let State::Started(PendingHead(head)) = &mut self.state {
             if head.length().is_none() && head.has_body() {
                 head.set_length(length);

@@ -117,6 +117,12 @@ fn the_length_of_one_block_is_offered_where_the_application_did_not_declare_one(
         let head = response.block(5).unwrap().head.unwrap();
         assert_eq!(head.length(), expected, "{method} {status} {declared:?}");
     }
+    // What HEAD's application leaves out may be what GET's would send.
+    for (length, expected) in [(0, None), (5, Some(5))] {
+        let mut response = started("HEAD", "200 OK", None);
+        response.offer_length(length);
+        assert_eq!(response.room(), expected, "HEAD {length}");
+    }
     // There is nothing to offer it to, before and behind the head.
     let mut response = Response::to(b"GET");
     response.offer_length(5);
