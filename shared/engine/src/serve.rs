@@ -182,7 +182,8 @@ fn send(
             return Ok(());
         }
     }
-    if is_empty_sequence(result) {
+    if is_empty_sequence(result) || file_wrapper::is_wrapper(interpreter, result) {
+        // Unless a block took the head along.
         request.offer_length(0);
     }
     Ok(request.send_head(py)?)

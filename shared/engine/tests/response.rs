@@ -271,6 +271,32 @@ fn a_wrapped_file_keeps_to_a_declared_length_and_an_empty_one_is_no_block() {
 }
 
 #[test]
+fn a_wrapped_file_whose_size_is_not_that_of_its_content_is_iterated() {
+    for (name, file) in
+        [("proc", "/proc/self/status"), ("sys", "/sys/kernel/mm/transparent_hugepage/enabled")]
+    {
+        let Ok(content) = std::fs::read(file) else {
+            println!("left out: this system has no {file}");
+            continue;
+        };
+        let path = app(
+            name,
+            &format!(
+                "start_response('200 OK', HEADERS)\nreturn environ['wsgi.file_wrapper'](open('{file}', 'rb'), 1 << 20)"
+            ),
+        );
+        let acts = Call::new(&path).run();
+        let [first, Act::Send(sent), Act::Flush, Act::End(End::Complete)] = acts.as_slice() else {
+            panic!("{file}: {acts:?}");
+        };
+        assert_eq!(*first, head(200, None));
+        // Figures change from one reading to the next; the first line does not.
+        let line = |text: &[u8]| text.split(|byte| *byte == b'\n').next().map(<[u8]>::to_vec);
+        assert_eq!(line(sent), line(&content));
+    }
+}
+
+#[test]
 fn a_fault_of_the_servers_half_costs_one_request() {
     let path = app("fault", HELLO);
     let acts = Call::new(&path).panicking().run();
