@@ -166,6 +166,12 @@ def test_headers_become_keys(site):
     assert found["HTTP_COOKIE"] == "a=b"
 
 
+def test_whitespace_around_a_header_is_not_part_of_it(site):
+    """RFC 9110 section 5.5: SP and HTAB before and behind a field's value are excluded from it."""
+    found = environ(site, "/", "X-Tabs:\t a\t b \t", "X-Spaces:   a  ")
+    assert (found["HTTP_X_TABS"], found["HTTP_X_SPACES"]) == ("a\t b", "a")
+
+
 def test_header_bytes_are_latin1_text(site):
     """PEP 3333, "Unicode Issues"."""
     assert environ(site, "/", "X-Name: caf\xe9")["HTTP_X_NAME"] == "caf\xe9"

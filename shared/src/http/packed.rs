@@ -5,7 +5,7 @@
 //! bytes may also travel between processes.
 
 use super::key::Key;
-use super::token::{append_environ_name, is_environ_header};
+use super::token::{append_environ_name, is_environ_header, trim};
 
 /// In place of a key's number: a name follows.
 pub const NAMED: u8 = 254;
@@ -177,6 +177,7 @@ impl Packer {
     /// name in capitals (RFC 3875 section 4.1.18). Left out are names that could pose as another (anything but letters, digits
     /// and `-`), `Proxy` (CVE-2016-5385), and credentials unless [`Packer::pass_authorization`] was said.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
+        let value = trim(value);
         if name.len() > MAX_NAME || !is_environ_header(name) || name.eq_ignore_ascii_case(b"proxy") {
             return;
         }
@@ -299,6 +300,14 @@ mod tests {
                 pair("HTTP_HOST", "h"),
                 pair("HTTP_X_ONE_2", "v")
             ]
+        );
+    }
+
+    #[test]
+    fn whitespace_around_a_value_is_not_part_of_it() {
+        assert_eq!(
+            headers(&[("X-A", "\t a \t b\t "), ("X-B", " \t "), ("X-A", "\tc")]),
+            [pair("HTTP_X_B", ""), pair("HTTP_X_A", "a \t b, c")]
         );
     }
 

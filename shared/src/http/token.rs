@@ -14,6 +14,15 @@ pub fn is_field_value(value: &[u8]) -> bool {
     value.iter().all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f))
 }
 
+/// A field's value without the whitespace around it (RFC 9110 sections 5.5 and 5.6.3: SP and HTAB).
+#[must_use]
+pub fn trim(value: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let Some(first) = value.iter().position(is_text) else { return &[] };
+    let end = value.iter().rposition(is_text).map_or(first, |last| last + 1);
+    value.get(first..end).unwrap_or_default()
+}
+
 /// Whether a request header of this name may stand in environ. There `-` becomes `_`, so a name that has `_` of its own
 /// could pose as another one.
 #[must_use]
