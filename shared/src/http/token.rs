@@ -30,6 +30,14 @@ pub fn is_environ_header(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
 }
 
+/// Whether a request header never stands in environ: `Proxy`, which programs take for a setting of theirs (CVE-2016-5385), and
+/// `Transfer-Encoding`, which the server has taken off the body (RFC 9112 section 6.1): an application that looks for it would
+/// decode a second time.
+#[must_use]
+pub fn is_left_out(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"proxy") || name.eq_ignore_ascii_case(b"transfer-encoding")
+}
+
 /// Whether a field is about the connection and not about the message, which an application may not say anything about
 /// (PEP 3333, "Other HTTP Features"; the list is that of `wsgiref.util.is_hop_by_hop`, with RFC 9110's spelling of Trailer).
 #[must_use]
