@@ -20,6 +20,12 @@ pub fn of_listener(address: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether a host is an IPv6 address without the brackets that it has in a URL (RFC 3986 section 3.2.2).
+#[must_use]
+pub fn is_bare_ipv6(host: &[u8]) -> bool {
+    host.contains(&b':') && !host.starts_with(b"[")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ pub mod mount;
 mod tests;
 
 use crate::http::body::{BodyLength, is_about_body};
-use crate::http::host::HostPort;
+use crate::http::host::{HostPort, is_bare_ipv6};
 use crate::http::key::Key;
 use crate::http::packed::{Packed, Packer};
 
@@ -187,7 +187,12 @@ fn set_scheme(request: &impl ServerRequest, head: &mut Packer) {
 
 fn set_addresses(request: &impl ServerRequest, head: &mut Packer) {
     if let Some(name) = request.server_name() {
-        head.set(Key::ServerName, name);
+        if is_bare_ipv6(name) {
+            // The form of a URL's host (RFC 3875 section 4.1.14).
+            head.set_parts(Key::ServerName, &[b"[", name, b"]"]);
+        } else {
+            head.set(Key::ServerName, name);
+        }
     }
     set_number(head, Key::ServerPort, request.server_port().into());
     let server = request.server_address();

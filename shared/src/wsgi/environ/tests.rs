@@ -333,6 +333,16 @@ fn a_parameter_replaces_what_was_there() {
 }
 
 #[test]
+fn an_ipv6_address_that_is_the_servers_name_has_brackets() {
+    for (given, expected) in
+        [("::1", "[::1]"), ("[::1]", "[::1]"), ("192.0.2.1", "192.0.2.1"), ("example.org", "example.org")]
+    {
+        let server = Server { server_name: Some(given), ..SERVER };
+        assert_has(&server, &[("SERVER_NAME", Some(expected))]);
+    }
+}
+
+#[test]
 fn a_server_name_that_the_mount_says_is_not_the_requests() {
     assert_has(&Server { server_name: None, ..SERVER }, &[("SERVER_NAME", None)]);
 }
