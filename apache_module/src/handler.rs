@@ -5,6 +5,7 @@ use std::ffi::CString;
 
 use httpd_sys::OPT_EXECCGI;
 use shared::conf::location::LocationConf;
+use shared::http::body::validate_coding;
 use shared::log::Level;
 
 use crate::conf::{Alias, DirectoryConf};
@@ -56,10 +57,14 @@ fn refusal(request: Request<'_>, mounted: bool) -> Option<u16> {
     if request.rejects_path_info() && request.path_info().is_some_and(|path| !path.is_empty()) {
         return refuse(404, "AcceptPathInfo is off, so that no path may follow this script");
     }
-    let chunked = request.header(c"Transfer-Encoding").is_some();
+    let coding = request.header(c"Transfer-Encoding");
+    if let Some(Err(error)) = coding.map(validate_coding) {
+        request.close_connection();
+        return refuse(error.status(), &error.to_string());
+    }
     let allowed =
         request.directory_conf::<DirectoryConf>().is_none_or(|conf| conf.location.chunked_request());
-    if chunked && !allowed {
+    if coding.is_some() && !allowed {
         refuse(411, "a request body in chunks is not accepted here (WSGIChunkedRequest)")
     } else {
         None

@@ -1,6 +1,49 @@
 //! Whether a request has a body, and how long it is (RFC 9112 section 6.3).
 
+use thiserror::Error;
+
 use super::length;
+use super::token::trim;
+
+/// Why a request's transfer coding is refused (RFC 9112 section 6.1). A server that goes on with such a message may take its body
+/// for another request, so that the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BadCoding {
+    /// chunked stands twice, or not at the end.
+    #[error("the request's Transfer-Encoding has chunked more than once, or not at its end")]
+    Malformed,
+    /// The application would get coded bytes.
+    #[error("the request has a transfer coding besides chunked, which nobody takes off")]
+    Unknown,
+}
+
+impl BadCoding {
+    /// What is answered.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::Unknown => 501,
+        }
+    }
+}
+
+/// Validates a `Transfer-Encoding`: chunked, once and alone, is all that is taken off.
+///
+/// # Errors
+/// [`BadCoding`].
+pub fn validate_coding(value: &[u8]) -> Result<(), BadCoding> {
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let mut codings = value.split(|byte| *byte == b',').map(trim).filter(|coding| !coding.is_empty());
+    match (codings.next(), codings.next()) {
+        (Some(only), None) if is_chunked(only) => Ok(()),
+        (Some(first), Some(_)) if is_chunked(first) => Err(BadCoding::Malformed),
+        (Some(_), Some(second)) if is_chunked(second) && codings.next().is_some() => {
+            Err(BadCoding::Malformed)
+        }
+        _ => Err(BadCoding::Unknown),
+    }
+}
 
 /// What a request's head says of its body, before any of it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +137,27 @@ mod tests {
             let found = Announced::of_fields(coding, length.map(str::as_bytes), is_framed, method.as_bytes());
             assert_eq!(found, expected, "{coding:?} {length:?} {is_framed} {method}");
         }
+    }
+
+    #[test]
+    fn chunked_once_and_alone_is_the_only_coding() {
+        for (value, expected) in [
+            ("chunked", Ok(())),
+            ("Chunked", Ok(())),
+            (" chunked\t", Ok(())),
+            (", chunked,", Ok(())),
+            ("chunked, chunked", Err(BadCoding::Malformed)),
+            ("chunked, gzip", Err(BadCoding::Malformed)),
+            ("gzip, chunked, chunked", Err(BadCoding::Malformed)),
+            ("gzip, chunked", Err(BadCoding::Unknown)),
+            ("identity, chunked", Err(BadCoding::Unknown)),
+            ("gzip", Err(BadCoding::Unknown)),
+            ("chunked;q=1", Err(BadCoding::Unknown)),
+            ("", Err(BadCoding::Unknown)),
+        ] {
+            assert_eq!(validate_coding(value.as_bytes()), expected, "{value:?}");
+        }
+        assert_eq!((BadCoding::Malformed.status(), BadCoding::Unknown.status()), (400, 501));
     }
 
     #[test]
