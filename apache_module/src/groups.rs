@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use shared::client::Pool;
 use shared::conf::groups::{Choice, ChoiceError, Groups, Runs};
-use shared::conf::mount::{Target, pack};
 use shared::launch::handover::Handover;
 use shared::launch::{FILE, Neatd};
 use shared::log::Level;
 use shared::vocabulary::value::ValueError;
+use shared::wsgi::environ::mount::Mount;
 
 use crate::child::{ProcessError, engine_file};
 use crate::conf::{DirectoryConf, ServerConf};
@@ -126,7 +126,7 @@ pub fn needs_embedded(main: Server<'_>) -> bool {
         let outside = server.directory_conf::<DirectoryConf>().map(|conf| conf.location.process_group());
         let aliases = server.conf::<ServerConf>().map(|conf| conf.aliases.as_slice()).unwrap_or_default();
         let is_embedded = Choice::read(outside.unwrap_or_default()) == Choice::Embedded;
-        is_embedded && aliases.iter().any(|alias| alias.process_group.is_none())
+        is_embedded && aliases.iter().any(|alias| alias.conf.process_group.is_none())
     })
 }
 
@@ -179,10 +179,10 @@ fn load_ahead(main: Server<'_>, groups: &mut Groups) {
         let defaults = server.directory_conf::<DirectoryConf>();
         let location = defaults.map(|defaults| defaults.location.clone()).unwrap_or_default();
         for alias in conf.aliases.iter().filter(|alias| alias.target.is_file()) {
-            let written = alias.process_group.as_deref().unwrap_or_else(|| location.process_group());
+            let written = alias.conf.process_group.as_deref().unwrap_or_else(|| location.process_group());
             let Choice::Named(name) = Choice::read(written) else { continue };
-            let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
-            let packed = pack(&Target::Script(alias.target.clone()), callable, &location, &name, |_| ());
+            let callable = alias.conf.callable.as_deref().unwrap_or_else(|| location.callable());
+            let packed = Mount::of_script(&alias.target, callable, &location, &name).pack();
             groups.load_ahead(&name, packed.as_bytes());
         }
     }

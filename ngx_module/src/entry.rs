@@ -137,7 +137,7 @@ unsafe extern "C" fn merge_loc_conf(
         };
         let (Some(conf), Some(outer), Some(inner)) = parts else { return CONF_ERROR };
         let Some(main) = conf.main() else { return CONF_ERROR };
-        inner.decide(outer, &conf, main).map_or(CONF_ERROR, |()| CONF_OK)
+        inner.merge(outer, &conf, main).map_or(CONF_ERROR, |()| CONF_OK)
     })
 }
 
@@ -164,7 +164,7 @@ unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
         let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
         let Some(main) = conf.main() else { return ERROR };
         main.server_user = conf.server_user();
-        match conf::decide_process(main) {
+        match conf::init_main(main) {
             Ok(()) => OK,
             Err(why) => {
                 conf.refuse_all(&why);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shared::conf::groups::Runs;
+use shared::http::body::BodyLength;
 use shared::log::Level;
 
 use crate::conf::{LocConf, NoMount};
@@ -12,7 +13,7 @@ use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
 use crate::ffi::upstream::{self, Upstream};
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
-use crate::request::{self, BodyLength};
+use crate::request;
 use crate::request_body::{self, Progress, StoredBody};
 use crate::worker::{self, Worker};
 use crate::{groups, log, serving};
@@ -42,7 +43,7 @@ pub fn handle(request: Request) -> Code {
     }
     let streamed = !conf.settings.request_buffering()
         && request.is_main()
-        && request.announces_body()
+        && request::announced(&request).has_body()
         && !request.body_was_begun();
     if streamed {
         request.hold();
@@ -61,7 +62,7 @@ fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
     };
     let streamed = !conf.settings.request_buffering()
         && request.is_main()
-        && request.announces_body()
+        && request::announced(&request).has_body()
         && !request.body_was_begun();
     upstream::begin(request, group, mount, streamed)
 }
@@ -136,14 +137,12 @@ fn body_of(request: Request, streamed: bool) -> Result<(StoredBody, BodyLength),
         return Ok((StoredBody::Streamed, BodyLength::AsAnnounced));
     }
     if !request.is_main() || request.is_reading_body() {
-        return Ok((StoredBody::Empty, BodyLength::NoBody));
+        return Ok((StoredBody::Empty, request::announced(&request).when_read(None)));
     }
     let (body, length) = request_body::store(&request).map_err(|error| {
         let message = format!("cannot duplicate the descriptor of the request body's file: {error}");
         log::request(request, Level::Critical, message.as_bytes());
         INTERNAL_SERVER_ERROR
     })?;
-    // Another location may have read all of it before this one got the request.
-    let lost = length == 0 && request.announces_body() && !request.has_chunked_body();
-    Ok((body, if lost { BodyLength::NoBody } else { BodyLength::Known(length) }))
+    Ok((body, request::announced(&request).when_read(Some(length))))
 }
