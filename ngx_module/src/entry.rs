@@ -11,14 +11,14 @@ use shared::ffi::guard::guard;
 
 use crate::conf::{self, LocConf, MainConf};
 use crate::directives;
-use crate::event_loop;
+use crate::embedded::registry::Id;
+use crate::embedded::{loop_side, queue, worker};
 use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
 use crate::ffi::cycle::Cycle;
 use crate::ffi::request::Request;
 use crate::ffi::{ERROR, OK, signal};
 use crate::groups;
-use crate::registry::Id;
-use crate::{handler, serving, worker};
+use crate::handler;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
@@ -211,7 +211,7 @@ pub(crate) unsafe extern "C" fn on_write(r: *mut ngx_http_request_t) {
     guard("on_write", (), || {
         // SAFETY: nginx's own, and alive.
         if let Some(request) = unsafe { Request::from_raw(r) } {
-            serving::on_write(request);
+            loop_side::on_write(request);
         }
     });
 }
@@ -221,7 +221,7 @@ pub(crate) unsafe extern "C" fn on_read(r: *mut ngx_http_request_t) {
     guard("on_read", (), || {
         // SAFETY: nginx's own, and alive.
         if let Some(request) = unsafe { Request::from_raw(r) } {
-            serving::on_read(request);
+            loop_side::on_read(request);
         }
     });
 }
@@ -230,7 +230,7 @@ pub(crate) unsafe extern "C" fn on_read(r: *mut ngx_http_request_t) {
 pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
     guard("on_gone", (), || {
         if let Some(id) = Id::of_pointer(id) {
-            serving::on_gone(id);
+            loop_side::on_gone(id);
         }
     });
 }
@@ -239,7 +239,7 @@ pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
 pub(crate) unsafe extern "C" fn on_freed(id: *mut c_void) {
     guard("on_freed", (), || {
         if let Some(id) = Id::of_pointer(id) {
-            serving::on_freed(id);
+            loop_side::on_freed(id);
         }
     });
 }
@@ -255,7 +255,7 @@ pub(crate) unsafe extern "C" fn on_ring(_event: *mut ngx_event_t) {
 
 /// The timer that keeps a leaving worker alive ran out.
 pub(crate) unsafe extern "C" fn on_stay(_event: *mut ngx_event_t) {
-    guard("on_stay", (), event_loop::stay_while_serving);
+    guard("on_stay", (), queue::stay_while_serving);
 }
 
 /// A signal came.

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use shared::log::Level;
 
 use crate::conf::{LocConf, NoMount};
+use crate::embedded::loop_side;
+use crate::embedded::request_body::{self, Progress, StoredBody};
+use crate::embedded::thread_side::NginxExchange;
+use crate::embedded::worker::{self, Worker};
 use crate::entry;
-use crate::exchange::NginxExchange;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
 use crate::ffi::upstream::{self, Upstream};
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE};
 use crate::request::{self, BodyLength};
-use crate::request_body::{self, Progress, StoredBody};
-use crate::worker::{self, Worker};
-use crate::{groups, log, serving};
+use crate::{groups, log};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -84,7 +85,7 @@ fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     let (body, length) = body_of(request, streamed)?;
     let head = request::pack(&request, conf, length, None).ok_or(INTERNAL_SERVER_ERROR)?;
     let progress = if streamed { Progress::Untouched } else { Progress::Done };
-    let link = serving::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
+    let link = loop_side::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
     let exchange = NginxExchange::new(worker, Arc::clone(&link), mount, head, body);
     if worker.backlog().push(exchange).is_err() {
         refuse(request, worker, &link);
@@ -92,7 +93,7 @@ fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     Ok(())
 }
 
-fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
+fn refuse(request: Request, worker: &Worker, link: &crate::embedded::channel::Link) {
     let message: &[u8] = if worker.has_failed() {
         b"Python did not start in this worker; the log says why where the worker began"
     } else {
@@ -102,7 +103,7 @@ fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
     if !worker.has_failed() {
         request.add_header(Slot::None, b"Retry-After", b"1");
     }
-    serving::refuse(link, 503);
+    loop_side::refuse(link, 503);
 }
 
 fn mount_of(

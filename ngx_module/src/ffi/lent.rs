@@ -1,7 +1,7 @@
 //! Bytes of a Python thread that nginx sends from where they lie.
 
 /// Where they lie. The thread that lends them waits until the loop says that nginx is done with them (see
-/// [`crate::link::Link::lend`]), so that they stay where they are for as long as this value is in use.
+/// [`crate::embedded::channel::Link::lend`]), so that they stay where they are for as long as this value is in use.
 #[derive(Debug)]
 pub struct Lent {
     start: *const u8,
@@ -12,7 +12,7 @@ pub struct Lent {
 unsafe impl Send for Lent {}
 
 impl Lent {
-    /// Notes where `data` lies. Lending is safe only with the wait that [`crate::link::Link::lend`] makes.
+    /// Notes where `data` lies. Lending is safe only with the wait that [`crate::embedded::channel::Link::lend`] makes.
     pub fn new(data: &[u8]) -> Self {
         Self { start: data.as_ptr(), length: data.len() }
     }

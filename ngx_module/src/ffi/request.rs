@@ -12,10 +12,10 @@ use nginx_sys::{
 
 use super::chain::Piece;
 use super::{Code, ERROR};
-use crate::registry::Id;
+use crate::embedded::registry::Id;
 
 /// A request. Valid on the loop's thread from the handler's call until it is finalized or its cleanup ran; whoever keeps one
-/// longer ([`crate::serving::Serving`]) forgets it there.
+/// longer ([`crate::embedded::loop_side::Serving`]) forgets it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request(NonNull<ngx_http_request_t>);
 

@@ -10,8 +10,8 @@ use shared::exchange::{BodyError, End, SendError};
 use shared::log::Level;
 use shared::wsgi::response::OwnedResponseHead;
 
+use crate::embedded::registry::Id;
 use crate::ffi::lent::Lent;
-use crate::registry::Id;
 
 /// How many bytes of a response may wait for the client before the thread does.
 pub const WINDOW: usize = 128 * 1024;

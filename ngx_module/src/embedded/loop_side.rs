@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use shared::exchange::{End, SendError};
 
+use crate::embedded::channel::{Item, Link};
+use crate::embedded::output::{NoMemory, Output};
+use crate::embedded::registry::{self, Id, find};
+use crate::embedded::request_body::Progress;
+use crate::embedded::{queue, request_body, response};
 use crate::ffi::request::{Cleanup, Request};
 use crate::ffi::{Code, ERROR, OK};
-use crate::link::{Item, Link};
-use crate::output::{NoMemory, Output};
-use crate::registry::{self, Id, find};
-use crate::request_body::Progress;
-use crate::{entry, event_loop, log, request_body, response};
+use crate::{entry, log};
 
 /// What is to be done after a step.
 enum Step {
@@ -70,7 +71,7 @@ pub fn begin(request: Request, body: Progress) -> Option<Arc<Link>> {
     }
     request.set_handlers(None, Some(entry::on_write));
     request.watch_for_disconnect();
-    event_loop::stay_while_serving();
+    queue::stay_while_serving();
     Some(Arc::clone(&serving.link))
 }
 
@@ -191,7 +192,9 @@ impl Serving {
     }
 
     fn step_read(&self) -> Step {
-        if self.body.get() == Progress::Reading && self.link.body_waiting() < crate::link::BODY_WINDOW {
+        if self.body.get() == Progress::Reading
+            && self.link.body_waiting() < crate::embedded::channel::BODY_WINDOW
+        {
             if let Err(step) = self.advance_body(self.request.read_unbuffered_body()) {
                 return step;
             }
@@ -342,7 +345,7 @@ impl Serving {
         }
         self.link.close(why);
         registry::ended();
-        event_loop::stay_while_serving();
+        queue::stay_while_serving();
         true
     }
 

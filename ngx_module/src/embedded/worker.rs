@@ -11,11 +11,12 @@ use shared::loader::load::{self, Engine, LoadError, Start};
 use shared::log::Level;
 
 use crate::conf::{MainConf, is_there};
-use crate::event_loop::{self, Door};
-use crate::exchange::NginxExchange;
+use crate::embedded::loop_side;
+use crate::embedded::queue::{self, Door};
+use crate::embedded::thread_side::NginxExchange;
 use crate::ffi::cycle::{self, Cycle};
 use crate::ffi::signal;
-use crate::{entry, log, serving};
+use crate::{entry, log};
 
 /// How many requests may wait for a thread; more are answered with 503.
 const WAITING: usize = 1000;
@@ -248,8 +249,8 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
 pub fn stop() {
     let Some(worker) = WORKER.get() else { return };
     let deadline = Instant::now() + PATIENCE;
-    serving::abandon_all();
-    event_loop::close();
+    loop_side::abandon_all();
+    queue::close();
     worker.change(|running| running.leaving = true);
     worker.refuse_waiting();
     if !worker.wait_until(deadline, |running| running.serving == 0 && !running.main) {

@@ -8,9 +8,9 @@ use shared::http::packed::Packed;
 use shared::log::Level;
 use shared::wsgi::response::{OwnedResponseHead, ResponseHead};
 
-use crate::link::{Item, Link};
-use crate::request_body::{Stored, StoredBody};
-use crate::worker::Worker;
+use crate::embedded::channel::{Item, Link};
+use crate::embedded::request_body::{Stored, StoredBody};
+use crate::embedded::worker::Worker;
 
 /// From this size on, bytes are sent from where they lie.
 const LENT: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::rc::Rc;
 
-use crate::serving::Serving;
+use crate::embedded::loop_side::Serving;
 
 /// Which serving. A number that is used again has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 
 use shared::exchange::BodyError;
 
+use crate::embedded::channel::{BODY_WINDOW, Link};
 use crate::ffi::request::Request;
 use crate::ffi::request_body::{Part, duplicate};
 use crate::ffi::{Code, SPECIAL_RESPONSE};
-use crate::link::{BODY_WINDOW, Link};
 
 /// Where the body is when a thread takes the request.
 #[derive(Debug)]

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::log::Level;
 
+use crate::embedded::channel::Link;
+use crate::embedded::{loop_side, registry};
 use crate::entry;
 use crate::ffi::cycle;
 use crate::ffi::wake::{Bell, Ear, Timer, bell};
-use crate::link::Link;
-use crate::{log, registry, serving};
+use crate::log;
 
 /// So many times the loop goes through the queue before it looks after its other events.
 const ROUNDS: u32 = 8;
@@ -92,7 +93,7 @@ impl Door {
     /// Writes all lines that wait, those of requests too, which nobody answers any more (loop).
     pub fn write_last_logs(&self) {
         self.write_logs();
-        take(&self.ready).iter().for_each(|link| serving::write_late_logs(link));
+        take(&self.ready).iter().for_each(|link| loop_side::write_late_logs(link));
     }
 
     /// Goes through what the threads have said (loop).
@@ -110,7 +111,7 @@ impl Door {
                 continue;
             }
             for link in ready {
-                serving::on_told(&link);
+                loop_side::on_told(&link);
             }
         }
         self.bell.ring();
