@@ -11,11 +11,10 @@ use shared::ffi::guard::guard;
 
 use crate::conf::{self, LocConf, MainConf};
 use crate::directives;
-use crate::embedded::registry::Id;
-use crate::embedded::{loop_side, queue, worker};
+use crate::embedded::{loop_side, worker};
 use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
 use crate::ffi::cycle::Cycle;
-use crate::ffi::request::Request;
+use crate::ffi::request::{Request, id_from_pointer};
 use crate::ffi::{ERROR, OK, signal};
 use crate::groups;
 use crate::handler;
@@ -229,7 +228,7 @@ pub(crate) unsafe extern "C" fn on_read(r: *mut ngx_http_request_t) {
 /// A request cannot be answered any more.
 pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
     guard("on_gone", (), || {
-        if let Some(id) = Id::of_pointer(id) {
+        if let Some(id) = id_from_pointer(id) {
             loop_side::on_gone(id);
         }
     });
@@ -238,24 +237,20 @@ pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
 /// A request's memory goes.
 pub(crate) unsafe extern "C" fn on_freed(id: *mut c_void) {
     guard("on_freed", (), || {
-        if let Some(id) = Id::of_pointer(id) {
+        if let Some(id) = id_from_pointer(id) {
             loop_side::on_freed(id);
         }
     });
 }
 
-/// A thread rang.
-pub(crate) unsafe extern "C" fn on_ring(_event: *mut ngx_event_t) {
-    guard("on_ring", (), || {
-        if let Some(worker) = worker::worker() {
-            worker.door().answer();
-        }
-    });
+/// A thread woke the loop.
+pub(crate) unsafe extern "C" fn on_wake(_event: *mut ngx_event_t) {
+    guard("on_wake", (), worker::on_wake);
 }
 
 /// The timer that keeps a leaving worker alive ran out.
 pub(crate) unsafe extern "C" fn on_stay(_event: *mut ngx_event_t) {
-    guard("on_stay", (), queue::stay_while_serving);
+    guard("on_stay", (), loop_side::stay_while_serving);
 }
 
 /// A signal came.

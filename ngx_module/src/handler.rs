@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use shared::log::Level;
+use shared::relay::body::Body;
+use shared::relay::channel::Channel;
+use shared::relay::thread_side::ThreadSide;
 
 use crate::conf::{LocConf, NoMount};
 use crate::embedded::loop_side;
-use crate::embedded::request_body::{self, Progress, StoredBody};
-use crate::embedded::thread_side::NginxExchange;
+use crate::embedded::request_body::{self, Progress};
 use crate::embedded::worker::{self, Worker};
 use crate::entry;
 use crate::ffi::request::Request;
@@ -85,15 +87,17 @@ fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     let (body, length) = body_of(request, streamed)?;
     let head = request::pack(&request, conf, length, None).ok_or(INTERNAL_SERVER_ERROR)?;
     let progress = if streamed { Progress::Untouched } else { Progress::Done };
-    let link = loop_side::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
-    let exchange = NginxExchange::new(worker, Arc::clone(&link), mount, head, body);
-    if worker.backlog().push(exchange).is_err() {
-        refuse(request, worker, &link);
+    let channel = loop_side::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
+    let exchange = ThreadSide::new(worker, Arc::clone(&channel), mount, head, body);
+    if let Err(refused) = worker.backlog().push(exchange) {
+        refuse(request, worker, &channel);
+        // Now that the channel is closed it has nothing to say.
+        drop(refused);
     }
     Ok(())
 }
 
-fn refuse(request: Request, worker: &Worker, link: &crate::embedded::channel::Link) {
+fn refuse(request: Request, worker: &Worker, channel: &Channel) {
     let message: &[u8] = if worker.has_failed() {
         b"Python did not start in this worker; the log says why where the worker began"
     } else {
@@ -103,7 +107,7 @@ fn refuse(request: Request, worker: &Worker, link: &crate::embedded::channel::Li
     if !worker.has_failed() {
         request.add_header(Slot::None, b"Retry-After", b"1");
     }
-    loop_side::refuse(link, 503);
+    loop_side::refuse(channel, 503);
 }
 
 fn mount_of(
@@ -122,12 +126,12 @@ fn mount_of(
     })
 }
 
-fn body_of(request: Request, streamed: bool) -> Result<(StoredBody, BodyLength), Code> {
+fn body_of(request: Request, streamed: bool) -> Result<(Body, BodyLength), Code> {
     if streamed {
-        return Ok((StoredBody::Streamed, BodyLength::AsAnnounced));
+        return Ok((Body::Streamed, BodyLength::AsAnnounced));
     }
     if !request.is_main() || request.is_reading_body() {
-        return Ok((StoredBody::Empty, BodyLength::NoBody));
+        return Ok((Body::Empty, BodyLength::NoBody));
     }
     let (body, length) = request_body::store(&request).map_err(|error| {
         let message = format!("cannot duplicate the descriptor of the request body's file: {error}");

@@ -1,4 +1,5 @@
 //! The response's head, from the engine's fields to nginx's.
+#![deny(unsafe_code)]
 
 use shared::wsgi::response::OwnedResponseHead;
 
