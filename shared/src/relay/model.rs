@@ -118,7 +118,10 @@ fn a_thread_that_waits_for_the_body_gets_it_or_its_end() {
 
 #[test]
 fn no_announcement_is_lost() {
-    loom::model(|| {
+    let mut model = loom::model::Builder::new();
+    // Three threads: all interleavings would take a minute.
+    model.preemption_bound = Some(3);
+    model.check(|| {
         let event = Event::default();
         let queue = Arc::new(LoopQueue::new(event.clone()));
         let threads: Vec<_> = (0..2)
