@@ -8,6 +8,7 @@ use nginx_sys::{
     ngx_command_t, ngx_str_t, ngx_uint_t,
 };
 use shared::conf::mount::{self, Target};
+use shared::vocabulary::upstream::UPSTREAM_DIRECTIVES;
 use shared::vocabulary::value::{self, Value};
 use shared::vocabulary::{DIRECTIVES, Directive, Kind, Places, Setting};
 
@@ -17,23 +18,23 @@ use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
 use crate::ffi::upstream::COMMANDS;
 
+/// How many directives there are, by their names alone. A length is part of a type, and what a type needs must not mention the
+/// tables: they hold the address of the module, whose type the compiler then wants, and that has this length in it.
 const fn count() -> usize {
-    let (mut count, mut index) = (0, 0);
+    let (mut count, mut index) = (UPSTREAM_DIRECTIVES.len(), 0);
     while index < DIRECTIVES.len() {
         count += DIRECTIVES[index].nginx.is_some() as usize;
-        index += 1;
-    }
-    index = 0;
-    while index < COMMANDS.len() {
-        count += COMMANDS[index].len();
         index += 1;
     }
     count
 }
 
+/// The length of nginx's table.
+pub const LENGTH: usize = count() + 1;
+
 /// nginx's table, with the empty one that ends it.
-pub const TABLE: [ngx_command_t; count() + 1] = {
-    let mut table = [const { ngx_command_t::empty() }; count() + 1];
+pub const TABLE: [ngx_command_t; LENGTH] = {
+    let mut table = [const { ngx_command_t::empty() }; LENGTH];
     let (mut filled, mut index) = (0, 0);
     while index < DIRECTIVES.len() {
         let directive = &DIRECTIVES[index];

@@ -18,8 +18,8 @@ use shared::relay::thread_side::{EventLoop, ThreadSide};
 use crate::conf::{MainConf, is_there};
 use crate::embedded::{loop_side, queue};
 use crate::ffi::cycle::{self, Cycle};
-use crate::ffi::signal;
 use crate::ffi::waker::Waker;
+use crate::ffi::{built_for, signal};
 use crate::{entry, log};
 
 /// How many requests may wait for a thread; more are answered with 503.
@@ -208,6 +208,10 @@ pub fn start(cycle: Cycle<'_>) {
         return;
     }
     tell_panics();
+    if let Err(another) = built_for::check_connections(cycle) {
+        log::emergency(&another.to_string());
+        return;
+    }
     if let Err(error) = try_start(conf, cycle.workers()) {
         log::emergency(&format!("Python does not start in this worker: {error}"));
     }

@@ -14,7 +14,7 @@ impl Id {
     /// As one number, which is never 0.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
+        ((self.generation as u64) << 32) | self.index as u64
     }
 
     /// The id that [`Id::to_bits`] gave; `None` for a number that it never gives.

@@ -37,7 +37,7 @@ pub use conf::{Timeouts, UpstreamConf};
 
 /// nginx's tables of the directives of an upstream, which stand in `shared::vocabulary::upstream` too.
 pub const COMMANDS: [&[ngx_command_t]; 5] =
-    [&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS];
+    told::all_told([&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS]);
 
 /// A connection to a worker, besides nginx's own.
 pub(super) struct Link {
@@ -90,6 +90,10 @@ pub fn begin(request: Request, group: &Arc<Upstream>, mount: Arc<Packed>, stream
     unsafe {
         let r = request.raw();
         if ngx_http_upstream_create(r) != super::OK {
+            return 500;
+        }
+        if let Err(another) = super::built_for::check_upstream(&request) {
+            crate::log::emergency(&another.to_string());
             return 500;
         }
         let cleanup = ngx_pool_cleanup_add((*r).pool, 0);

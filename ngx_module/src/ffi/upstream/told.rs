@@ -1,22 +1,23 @@
 //! Every directive of nginx's tables is told in `shared::vocabulary::upstream`, and no other: the module is not built otherwise.
 
-use nginx_sys::ngx_str_t;
+use nginx_sys::{ngx_command_t, ngx_str_t};
 use shared::vocabulary::upstream::UPSTREAM_DIRECTIVES;
 
-use super::COMMANDS;
-
-const _: () = {
+/// The tables as they are. It takes them through its hands instead of standing beside them in a `const _`, which a compiler of
+/// 1.85 does not count as a use.
+pub(super) const fn all_told<const N: usize>(tables: [&[ngx_command_t]; N]) -> [&[ngx_command_t]; N] {
     let (mut count, mut index) = (0, 0);
-    while index < COMMANDS.len() {
+    while index < N {
         let mut row = 0;
-        while row < COMMANDS[index].len() {
-            assert!(is_told(&COMMANDS[index][row].name), "shared::vocabulary::upstream lacks a directive");
+        while row < tables[index].len() {
+            assert!(is_told(&tables[index][row].name), "shared::vocabulary::upstream lacks a directive");
             (count, row) = (count + 1, row + 1);
         }
         index += 1;
     }
     assert!(count == UPSTREAM_DIRECTIVES.len(), "shared::vocabulary::upstream has a directive too many");
-};
+    tables
+}
 
 const fn is_told(name: &ngx_str_t) -> bool {
     // SAFETY: a name in our tables is a text of the program's.
