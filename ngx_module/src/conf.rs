@@ -26,8 +26,8 @@ use crate::ffi::conf::Conf;
 use crate::ffi::cycle;
 use crate::ffi::location::Location;
 use crate::ffi::request::Request;
-use crate::ffi::upstream::{Timeouts, Upstream, UpstreamConf};
 use crate::groups;
+use crate::upstream::{Timeouts, Upstream, UpstreamConf};
 
 /// The configuration of the process.
 pub struct MainConf {

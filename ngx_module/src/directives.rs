@@ -16,7 +16,7 @@ use crate::conf::{LocConf, Param, Pass};
 use crate::entry;
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
-use crate::ffi::upstream::COMMANDS;
+use crate::upstream::COMMANDS;
 
 /// How many directives there are, by their names alone. A length is part of a type, and what a type needs must not mention the
 /// tables: they hold the address of the module, whose type the compiler then wants, and that has this length in it.

@@ -13,8 +13,8 @@ use crate::conf::{Group, LocConf, MainConf, engine_file};
 use crate::ffi::Code;
 use crate::ffi::cycle::{self, Cycle};
 use crate::ffi::request::Request;
-use crate::ffi::upstream::Upstream;
 use crate::log;
+use crate::upstream::Upstream;
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 

@@ -9,10 +9,10 @@ use crate::entry;
 use crate::exchange::NginxExchange;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
-use crate::ffi::upstream::{self, Upstream};
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE};
 use crate::request::{self, BodyLength};
 use crate::request_body::{self, Progress, StoredBody};
+use crate::upstream::{self, Upstream};
 use crate::worker::{self, Worker};
 use crate::{groups, log, serving};
 

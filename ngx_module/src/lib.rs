@@ -28,6 +28,8 @@ mod request;
 mod request_body;
 mod response;
 mod serving;
+#[allow(unsafe_code)]
+mod upstream;
 mod worker;
 
 pub(crate) use entry::module_index;

@@ -1,4 +1,4 @@
-//! The C edge: nginx's structures behind types with safe methods. Nothing outside this folder (and `entry.rs`, where nginx
+//! The C edge: nginx's structures behind types with safe methods. Nothing outside this folder (and `upstream/` for now, and `entry.rs`, where nginx
 //! calls in) holds a raw pointer of nginx's.
 //!
 //! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types here hold
@@ -16,7 +16,6 @@ pub mod request_body;
 pub mod request_headers;
 pub mod response_headers;
 pub mod signal;
-pub mod upstream;
 pub mod wake;
 
 use nginx_sys::{ngx_int_t, ngx_str_t};

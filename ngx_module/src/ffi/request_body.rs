@@ -85,7 +85,7 @@ impl Request {
     }
 
     /// Whether the body is handed on as it comes.
-    pub(super) fn is_unbuffered(&self) -> bool {
+    pub(crate) fn is_unbuffered(&self) -> bool {
         self.get().request_body_no_buffering() != 0
     }
 

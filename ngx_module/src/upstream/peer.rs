@@ -16,9 +16,9 @@ use shared::wire::Reader;
 use shared::wire::decode::Side;
 use shared::wire::session::ServerSide;
 
-use super::super::request::Request;
-use super::super::{Code, DONE, ERROR, OK};
 use super::{Asking, Link, Upstream, parts};
+use crate::ffi::request::Request;
+use crate::ffi::{Code, DONE, ERROR, OK};
 
 /// The most connections to one group that a worker of nginx keeps while nothing is asked over them.
 const MOST_IDLE: usize = 256;
@@ -35,13 +35,13 @@ thread_local! {
 }
 
 /// A group's address, in the request's memory.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     address: *mut libc::sockaddr_un,
     name: *mut ngx_str_t,
 }
 
 impl Peer {
-    pub(super) fn new(request: Request, group: &Arc<Upstream>) -> Option<Self> {
+    pub(crate) fn new(request: Request, group: &Arc<Upstream>) -> Option<Self> {
         let path = group.path.as_os_str().as_bytes();
         // SAFETY: the pool lives; zeroed memory is an empty address and an empty text.
         unsafe {
@@ -60,7 +60,7 @@ impl Peer {
 }
 
 /// Prepares a request's peer (`peer.init` of nginx's upstreams).
-pub(super) unsafe extern "C" fn init(
+pub(crate) unsafe extern "C" fn init(
     r: *mut ngx_http_request_t,
     _: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {

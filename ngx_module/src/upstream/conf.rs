@@ -12,21 +12,22 @@ use nginx_sys::{
 };
 use shared::ffi::guard::guard;
 
-use super::super::conf::Conf;
+use super::directives::{cache, rate, store};
 use super::slots::{inherit_bits, inherit_value};
-use super::{cache, inherit, peer, rate, retry, store};
+use super::{merge, peer, retry};
 use crate::conf::{LocConf, MainConf};
+use crate::ffi::conf::Conf;
 
 /// nginx's own configuration of an upstream, for one location.
 #[repr(transparent)]
 pub struct UpstreamConf(ngx_http_upstream_conf_t);
 
 /// What nginx calls `NGX_CONF_UNSET`, in its types.
-pub(super) const UNSET: isize = -1;
-pub(super) const UNSET_SIZE: usize = usize::MAX;
+pub(crate) const UNSET: isize = -1;
+pub(crate) const UNSET_SIZE: usize = usize::MAX;
 /// The same in a field of two bits, which is read without its sign.
-pub(super) const UNSET_BITS: i32 = 3;
-pub(super) const UNSET_POINTER: usize = usize::MAX;
+pub(crate) const UNSET_BITS: i32 = 3;
+pub(crate) const UNSET_POINTER: usize = usize::MAX;
 
 /// The one upstream that all process groups are: its peers are ours to find.
 static mut ANY_GROUP: ngx_http_upstream_srv_conf_t =
@@ -68,7 +69,7 @@ impl Default for UpstreamConf {
     }
 }
 
-pub(super) const BITMASK_SET: ngx_uint_t = 1;
+pub(crate) const BITMASK_SET: ngx_uint_t = 1;
 
 /// Timeouts of a process group, in milliseconds.
 pub struct Timeouts {
@@ -81,18 +82,18 @@ pub struct Timeouts {
 }
 
 impl UpstreamConf {
-    pub(super) fn as_ptr(&self) -> *mut ngx_http_upstream_conf_t {
+    pub(crate) fn as_ptr(&self) -> *mut ngx_http_upstream_conf_t {
         (&raw const self.0).cast_mut()
     }
 
     #[cfg(test)]
-    pub(super) const fn get_mut(&mut self) -> &mut ngx_http_upstream_conf_t {
+    pub(crate) const fn get_mut(&mut self) -> &mut ngx_http_upstream_conf_t {
         &mut self.0
     }
 
     /// Takes over what was written around it.
     pub fn inherit(&mut self, outer: &Self) {
-        inherit::inherit(&mut self.0, &outer.0);
+        merge::inherit(&mut self.0, &outer.0);
     }
 
     /// Decides what nothing says ([`Self::inherit`] comes first; `ngx_http_uwsgi_merge_loc_conf`). nginx looks at `outer` for the headers
@@ -202,7 +203,7 @@ impl UpstreamConf {
             let any = &raw mut ANY_GROUP;
             (*any).peer.init = Some(peer::init);
             self.0.upstream = any;
-            (code == super::super::OK).then_some(())
+            (code == crate::ffi::OK).then_some(())
         }
     }
 }
@@ -212,13 +213,13 @@ fn nginx_sys_pagesize() -> usize {
     unsafe { nginx_sys::ngx_pagesize }
 }
 
-pub(super) const fn text(text: &'static CStr) -> ngx_str_t {
+pub(crate) const fn text(text: &'static CStr) -> ngx_str_t {
     ngx_str_t { len: text.to_bytes().len(), data: text.as_ptr().cast_mut().cast() }
 }
 
-pub(super) type Slot = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+pub(crate) type Slot = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
-pub(super) const fn command(name: &'static CStr, takes: u32, slot: Slot, field: usize) -> ngx_command_t {
+pub(crate) const fn command(name: &'static CStr, takes: u32, slot: Slot, field: usize) -> ngx_command_t {
     ngx_command_t {
         name: text(name),
         type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | takes) as ngx_uint_t,
@@ -234,9 +235,9 @@ macro_rules! at {
         std::mem::offset_of!(nginx_sys::ngx_http_upstream_conf_t, $field)
     };
 }
-pub(super) use at;
+pub(crate) use at;
 
-pub(super) const fn with_post(mut command: ngx_command_t, post: *mut c_void) -> ngx_command_t {
+pub(crate) const fn with_post(mut command: ngx_command_t, post: *mut c_void) -> ngx_command_t {
     command.post = post;
     command
 }
@@ -328,7 +329,7 @@ unsafe extern "C" fn set_ignore_headers(
     command: *mut ngx_command_t,
     place: *mut c_void,
 ) -> *mut c_char {
-    guard("wsgi_ignore_headers", super::super::conf::CONF_ERROR, || {
+    guard("wsgi_ignore_headers", crate::ffi::conf::CONF_ERROR, || {
         // SAFETY: nginx's own, during the callback; the table of masks is nginx's static one.
         unsafe {
             let mut command = *command;
@@ -343,10 +344,10 @@ unsafe extern "C" fn set_cache(
     _: *mut ngx_command_t,
     place: *mut c_void,
 ) -> *mut c_char {
-    guard("wsgi_cache", super::super::conf::CONF_ERROR, || {
+    guard("wsgi_cache", crate::ffi::conf::CONF_ERROR, || {
         // SAFETY: nginx's own, during the callback; `place` is of `create_loc_conf`.
         unsafe {
-            let Some(conf) = Conf::from_raw(cf) else { return super::super::conf::CONF_ERROR };
+            let Some(conf) = Conf::from_raw(cf) else { return crate::ffi::conf::CONF_ERROR };
             let upstream = &mut (*place.cast::<LocConf>()).upstream.0;
             if upstream.cache() != UNSET_BITS {
                 return c"is duplicate".as_ptr().cast_mut();
@@ -355,9 +356,9 @@ unsafe extern "C" fn set_cache(
             let name = words.first().copied().unwrap_or_default();
             if name == b"off" {
                 upstream.set_cache(0);
-                return super::super::conf::CONF_OK;
+                return crate::ffi::conf::CONF_OK;
             }
-            let Some(mut name) = conf.copy(name) else { return super::super::conf::CONF_ERROR };
+            let Some(mut name) = conf.copy(name) else { return crate::ffi::conf::CONF_ERROR };
             upstream.set_cache(1);
             upstream.cache_zone = nginx_sys::ngx_shared_memory_add(
                 cf,
@@ -366,9 +367,9 @@ unsafe extern "C" fn set_cache(
                 (&raw const crate::entry::ngx_http_wsgi_module).cast_mut().cast(),
             );
             if upstream.cache_zone.is_null() {
-                super::super::conf::CONF_ERROR
+                crate::ffi::conf::CONF_ERROR
             } else {
-                super::super::conf::CONF_OK
+                crate::ffi::conf::CONF_OK
             }
         }
     })
@@ -379,7 +380,7 @@ unsafe extern "C" fn set_cache_key(
     command: *mut ngx_command_t,
     place: *mut c_void,
 ) -> *mut c_char {
-    guard("wsgi_cache_key", super::super::conf::CONF_ERROR, || {
+    guard("wsgi_cache_key", crate::ffi::conf::CONF_ERROR, || {
         // SAFETY: nginx's own, during the callback; `place` is of `create_loc_conf`, and the slot writes one pointer there.
         unsafe {
             let mut command = *command;
@@ -390,28 +391,28 @@ unsafe extern "C" fn set_cache_key(
 }
 
 /// The key under which a response is cached: what was configured, or what the client asked for.
-pub(super) unsafe extern "C" fn create_key(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard("create_key", super::super::ERROR, || {
+pub(crate) unsafe extern "C" fn create_key(r: *mut ngx_http_request_t) -> ngx_int_t {
+    guard("create_key", crate::ffi::ERROR, || {
         // SAFETY: nginx's own, and alive; the cache was made by nginx before this.
         unsafe {
-            let Some(request) = super::Request::from_raw(r) else { return super::super::ERROR };
+            let Some(request) = crate::ffi::request::Request::from_raw(r) else { return crate::ffi::ERROR };
             let configured: *mut ngx_http_complex_value_t =
                 request.location().map_or(std::ptr::null_mut(), |conf| conf.cache_key);
             let key: *mut ngx_str_t = nginx_sys::ngx_array_push(&raw mut (*(*r).cache).keys).cast();
             if key.is_null() {
-                return super::super::ERROR;
+                return crate::ffi::ERROR;
             }
             if !configured.is_null() {
                 return nginx_sys::ngx_http_complex_value(r, configured, key);
             }
             let host = (*r).headers_in.server;
-            let parts = [super::super::bytes_of(host), super::super::bytes_of((*r).unparsed_uri)].concat();
+            let parts = [crate::ffi::bytes_of(host), crate::ffi::bytes_of((*r).unparsed_uri)].concat();
             match request.copy(&parts) {
                 Some(copied) => {
                     key.write(copied);
-                    super::super::OK
+                    crate::ffi::OK
                 }
-                None => super::super::ERROR,
+                None => crate::ffi::ERROR,
             }
         }
     })

@@ -11,20 +11,20 @@ use nginx_sys::{
 };
 use shared::ffi::guard::guard;
 
-use super::super::bytes_of;
-use super::super::conf::CONF_ERROR;
-use super::super::request::Request;
-use super::conf::{BITMASK_SET, at, command, with_post};
-use super::retry;
-use super::slots::{inherit_bits, inherit_value};
+use crate::ffi::bytes_of;
+use crate::ffi::conf::CONF_ERROR;
+use crate::ffi::request::Request;
 use crate::request::ForCache;
+use crate::upstream::conf::{BITMASK_SET, at, command, with_post};
+use crate::upstream::retry;
+use crate::upstream::slots::{inherit_bits, inherit_value};
 
 const UNSET: off_t = -1;
 /// As long as a time in HTTP's form is.
 const TIME: usize = b"Mon, 28 Sep 1970 06:00:00 GMT".len();
 
 /// nginx's table of these directives.
-pub(super) const COMMANDS: [ngx_command_t; 3] = [
+pub(crate) const COMMANDS: [ngx_command_t; 3] = [
     with_post(
         command(
             c"wsgi_cache_use_stale",
@@ -59,21 +59,21 @@ unsafe extern "C" fn set_methods(
 }
 
 /// Nothing written.
-pub(super) fn unset(conf: &mut ngx_http_upstream_conf_t) {
+pub(crate) fn unset(conf: &mut ngx_http_upstream_conf_t) {
     conf.cache_use_stale = 0;
     conf.cache_methods = 0;
     conf.cache_max_range_offset = UNSET;
 }
 
 /// Takes over what only `outer` says.
-pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
+pub(crate) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
     inherit_bits(&mut inner.cache_use_stale, outer.cache_use_stale);
     inherit_bits(&mut inner.cache_methods, outer.cache_methods);
     inherit_value(&mut inner.cache_max_range_offset, outer.cache_max_range_offset, UNSET);
 }
 
 /// Decides what nothing says (`ngx_http_uwsgi_merge_loc_conf`).
-pub(super) fn decide(conf: &mut ngx_http_upstream_conf_t) {
+pub(crate) fn decide(conf: &mut ngx_http_upstream_conf_t) {
     const OFF: ngx_uint_t = NGX_HTTP_UPSTREAM_FT_OFF as ngx_uint_t;
     let stale = &mut conf.cache_use_stale;
     if *stale == 0 || *stale & OFF != 0 {
@@ -92,7 +92,7 @@ pub(super) fn decide(conf: &mut ngx_http_upstream_conf_t) {
 }
 
 /// What is asked where the answer is to be cached, which nginx has decided by now.
-pub(super) fn asks_for(request: &Request, upstream: &ngx_http_upstream_t) -> Option<ForCache> {
+pub(crate) fn asks_for(request: &Request, upstream: &ngx_http_upstream_t) -> Option<ForCache> {
     if upstream.cacheable() == 0 {
         return None;
     }

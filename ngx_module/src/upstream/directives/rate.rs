@@ -3,8 +3,8 @@
 
 use nginx_sys::{NGX_CONF_TAKE1, ngx_command_t, ngx_http_complex_value_t, ngx_http_upstream_conf_t};
 
-use super::conf::{Slot, at, command};
-use super::slots::inherit_value;
+use crate::upstream::conf::{Slot, at, command};
+use crate::upstream::slots::inherit_value;
 
 /// The type of nginx's field.
 trait Rate: Copy + PartialEq {
@@ -30,7 +30,7 @@ const fn slot<T: Rate>(_: fn(&mut ngx_http_upstream_conf_t) -> &mut T) -> Slot {
 }
 
 /// nginx's table of these directives.
-pub(super) const COMMANDS: [ngx_command_t; 1] =
+pub(crate) const COMMANDS: [ngx_command_t; 1] =
     [command(c"wsgi_limit_rate", NGX_CONF_TAKE1, slot(|conf| &mut conf.limit_rate), at!(limit_rate))];
 
 fn settle<T: Rate>(inner: &mut T, outer: T) {
@@ -46,17 +46,17 @@ const fn unlimited_of<T: Rate>(_: &T) -> T {
 }
 
 /// Nothing written.
-pub(super) fn unset(conf: &mut ngx_http_upstream_conf_t) {
+pub(crate) fn unset(conf: &mut ngx_http_upstream_conf_t) {
     conf.limit_rate = unset_of(&conf.limit_rate);
 }
 
 /// Takes over what only `outer` says.
-pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
+pub(crate) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
     settle(&mut inner.limit_rate, outer.limit_rate);
 }
 
 /// Decides what nothing says.
-pub(super) fn decide(conf: &mut ngx_http_upstream_conf_t) {
+pub(crate) fn decide(conf: &mut ngx_http_upstream_conf_t) {
     let unlimited = unlimited_of(&conf.limit_rate);
     settle(&mut conf.limit_rate, unlimited);
 }

@@ -9,8 +9,9 @@ use nginx_sys::{
 use shared::wire::frame::LONGEST_DATA;
 use shared::wire::{BodyMode, HEADER, Kind, encode};
 
-use super::super::{Code, ERROR, OK};
-use super::{Asking, cache, receive, tag};
+use super::directives::cache;
+use super::{Asking, descriptors, tag};
+use crate::ffi::{Code, ERROR, OK};
 use crate::request::{self, BodyLength};
 
 /// A body that is not longer is copied behind the head, so that the request leaves in one call to the system.
@@ -18,7 +19,7 @@ const COPIED: u64 = 16 * 1024;
 
 /// The frames of a request, as far as their numbers are not known before there is a connection.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     number: u16,
     /// The first buffer, which begins with the hello.
     first: Option<NonNull<ngx_buf_t>>,
@@ -43,7 +44,7 @@ impl Default for Chain {
 
 impl Frames {
     /// Gives the frames the number of their exchange, and says hello where the connection is new.
-    pub(super) fn renumber(&mut self, number: u16, greet: bool) {
+    pub(crate) fn renumber(&mut self, number: u16, greet: bool) {
         self.number = number;
         self.body_ended = false;
         let [low, high] = number.to_le_bytes();
@@ -114,7 +115,7 @@ impl Row {
 }
 
 impl Asking {
-    pub(super) fn create_request(&mut self, upstream: &mut ngx_http_upstream_t) -> Code {
+    pub(crate) fn create_request(&mut self, upstream: &mut ngx_http_upstream_t) -> Code {
         self.note_untouched(upstream);
         self.try_create(upstream).map_or(ERROR, |()| OK)
     }
@@ -154,7 +155,7 @@ impl Asking {
             frames.push(bytes.len());
             bytes.extend_from_slice(&encode::header(Kind::Body, 0, usize::try_from(length).ok()?));
             for part in request.body_parts() {
-                if let super::super::request_body::Part::Memory(part) = part {
+                if let crate::ffi::request_body::Part::Memory(part) = part {
                     bytes.extend_from_slice(part);
                 }
             }
@@ -219,12 +220,12 @@ impl Asking {
     }
 
     /// Sends what nginx's output chain hands over (`u->output.output_filter`); of a streamed body each part gets its header.
-    pub(super) fn send(&mut self, chain: *mut ngx_chain_t) -> Code {
+    pub(crate) fn send(&mut self, chain: *mut ngx_chain_t) -> Code {
         // SAFETY: the upstream and its connection live while nginx sends over it.
         unsafe {
             let upstream = &mut *(*self.request.raw()).upstream;
             if !upstream.peer.connection.is_null() {
-                receive::take_over(upstream.peer.connection);
+                descriptors::take_over(upstream.peer.connection);
             }
             if !self.streamed {
                 return ngx_chain_writer((&raw mut upstream.writer).cast(), chain);

@@ -4,13 +4,13 @@
 use nginx_sys::ngx_uint_t;
 
 /// Takes over a value that is not written here.
-pub(super) fn inherit_value<T: Copy + PartialEq>(inner: &mut T, outer: T, unset: T) {
+pub(crate) fn inherit_value<T: Copy + PartialEq>(inner: &mut T, outer: T, unset: T) {
     if *inner == unset {
         *inner = outer;
     }
 }
 
 /// The same for a set of bits, which is empty where nothing is written.
-pub(super) fn inherit_bits(inner: &mut ngx_uint_t, outer: ngx_uint_t) {
+pub(crate) fn inherit_bits(inner: &mut ngx_uint_t, outer: ngx_uint_t) {
     inherit_value(inner, outer, 0);
 }

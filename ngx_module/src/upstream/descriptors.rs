@@ -6,8 +6,8 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use nginx_sys::{ngx_chain_t, ngx_connection_t, ngx_http_request_t, off_t};
 use shared::ffi::guard::guard;
 
-use super::super::{AGAIN, ERROR};
 use super::parts;
+use crate::ffi::{AGAIN, ERROR};
 
 /// The most buffers that are filled at a time.
 const MOST: usize = 16;
@@ -18,7 +18,7 @@ const MOST_FILES: usize = 8;
 ///
 /// # Safety
 /// `c` is a living connection whose data is a request of ours.
-pub(super) unsafe fn take_over(c: *mut ngx_connection_t) {
+pub(crate) unsafe fn take_over(c: *mut ngx_connection_t) {
     // SAFETY: the caller's promise.
     unsafe {
         (*c).recv = Some(receive);

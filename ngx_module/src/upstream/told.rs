@@ -5,7 +5,7 @@ use shared::vocabulary::upstream::UPSTREAM_DIRECTIVES;
 
 /// The tables as they are. It takes them through its hands instead of standing beside them in a `const _`, which a compiler of
 /// 1.85 does not count as a use.
-pub(super) const fn all_told<const N: usize>(tables: [&[ngx_command_t]; N]) -> [&[ngx_command_t]; N] {
+pub(crate) const fn all_told<const N: usize>(tables: [&[ngx_command_t]; N]) -> [&[ngx_command_t]; N] {
     let (mut count, mut index) = (0, 0);
     while index < N {
         let mut row = 0;

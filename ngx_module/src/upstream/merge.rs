@@ -3,12 +3,13 @@
 use nginx_sys::ngx_http_upstream_conf_t;
 
 use super::conf::{UNSET, UNSET_BITS, UNSET_POINTER, UNSET_SIZE};
+use super::directives::{cache, rate, store};
+use super::retry;
 use super::slots::{inherit_bits, inherit_value};
-use super::{cache, rate, retry, store};
 
 /// Copies what was not written here from what was written around it. Nothing gets its default: that is for the location that asks an
 /// upstream ([`super::UpstreamConf::decide`]).
-pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
+pub(crate) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
     // First: it looks at whether a cache was written here.
     store::inherit(inner, outer);
     retry::inherit(inner, outer);
@@ -37,8 +38,8 @@ pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_ups
 
 #[cfg(test)]
 mod tests {
-    use super::super::UpstreamConf;
     use super::*;
+    use crate::ffi::UpstreamConf;
 
     #[test]
     fn what_is_not_written_is_handed_on() {

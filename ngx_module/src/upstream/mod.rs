@@ -4,17 +4,15 @@
 //! What is ours: the request as frames ([`ask`]), the connections ([`peer`], [`receive`]), and the answer from frames ([`answer`]).
 //! All of it runs on the event loop's thread, and belongs to one request ([`Asking`]) that its pool frees.
 
-mod answer;
-mod ask;
-mod cache;
 mod conf;
-mod inherit;
+mod descriptors;
+mod directives;
+mod merge;
 mod peer;
-mod rate;
-mod receive;
+mod request;
+mod response;
 mod retry;
 mod slots;
-mod store;
 mod told;
 
 use std::collections::VecDeque;
@@ -31,16 +29,21 @@ use shared::http::packed::Packed;
 use shared::wire::Reader;
 use shared::wire::session::ServerSide;
 
-use super::request::Request;
-use super::{Code, DONE, ERROR, SPECIAL_RESPONSE};
+use crate::ffi::request::Request;
+use crate::ffi::{Code, DONE, ERROR, SPECIAL_RESPONSE};
 pub use conf::{Timeouts, UpstreamConf};
 
 /// nginx's tables of the directives of an upstream, which stand in `shared::vocabulary::upstream` too.
-pub const COMMANDS: [&[ngx_command_t]; 5] =
-    told::all_told([&conf::COMMANDS, &retry::COMMANDS, &cache::COMMANDS, &store::COMMANDS, &rate::COMMANDS]);
+pub const COMMANDS: [&[ngx_command_t]; 5] = told::all_told([
+    &conf::COMMANDS,
+    &retry::COMMANDS,
+    &directives::cache::COMMANDS,
+    &directives::store::COMMANDS,
+    &directives::rate::COMMANDS,
+]);
 
 /// A connection to a worker, besides nginx's own.
-pub(super) struct Link {
+pub(crate) struct Link {
     reader: Reader,
     answers: ServerSide,
     /// Descriptors that came and belong to file frames that are still to come.
@@ -58,7 +61,7 @@ pub struct Upstream {
 }
 
 /// A request on its way to a worker and back.
-pub(super) struct Asking {
+pub(crate) struct Asking {
     request: Request,
     group: Arc<Upstream>,
     mount: Arc<Packed>,
@@ -67,7 +70,7 @@ pub(super) struct Asking {
     head_only: bool,
     peer: peer::Peer,
     link: Option<Box<Link>>,
-    frames: ask::Frames,
+    frames: request::Frames,
     /// The response is complete.
     ended: bool,
     /// It was answered in a way that no other worker is to be asked.
@@ -89,7 +92,7 @@ pub fn begin(request: Request, group: &Arc<Upstream>, mount: Arc<Packed>, stream
     // SAFETY: the request lives; what is allocated here is its pool's, and the cleanup frees what is ours.
     unsafe {
         let r = request.raw();
-        if ngx_http_upstream_create(r) != super::OK {
+        if ngx_http_upstream_create(r) != crate::ffi::OK {
             return 500;
         }
         let cleanup = ngx_pool_cleanup_add((*r).pool, 0);
@@ -106,7 +109,7 @@ pub fn begin(request: Request, group: &Arc<Upstream>, mount: Arc<Packed>, stream
             head_only: request.is_head(),
             peer,
             link: None,
-            frames: ask::Frames::default(),
+            frames: request::Frames::default(),
             ended: false,
             is_final: false,
             was_never_started: false,
@@ -147,7 +150,7 @@ unsafe extern "C" fn upstream_init(r: *mut ngx_http_request_t) {
 }
 
 /// What marks buffers as ours.
-pub(super) fn tag() -> *mut c_void {
+pub(crate) fn tag() -> *mut c_void {
     std::ptr::from_ref(crate::entry::lies_here()).cast_mut().cast()
 }
 
@@ -182,7 +185,7 @@ unsafe extern "C" fn reinit_request(r: *mut ngx_http_request_t) -> ngx_int_t {
         if let Some((upstream, asking)) = unsafe { parts(r) } {
             asking.forget_answer(upstream);
         }
-        super::OK
+        crate::ffi::OK
     })
 }
 

@@ -13,9 +13,9 @@ use shared::wire::decode::{Side, header};
 use shared::wire::{Frame, HEADER, Kind, Reader, WireError};
 use shared::wsgi::response::OwnedResponseHead;
 
-use super::super::response_headers::Slot;
-use super::super::{AGAIN, Code, ERROR, OK};
 use super::{Asking, retry, tag};
+use crate::ffi::response_headers::Slot;
+use crate::ffi::{AGAIN, Code, ERROR, OK};
 use crate::log;
 
 const INVALID_HEADER: Code = NGX_HTTP_UPSTREAM_INVALID_HEADER as Code;
@@ -47,7 +47,7 @@ impl Asking {
         self.log(Level::Error, text.as_bytes());
     }
 
-    pub(super) fn process_header(&mut self, upstream: &mut ngx_http_upstream_t) -> Code {
+    pub(crate) fn process_header(&mut self, upstream: &mut ngx_http_upstream_t) -> Code {
         // SAFETY: the request lives.
         if unsafe { (*self.request.raw()).cached() } != 0 {
             return self.process_cached(upstream);
@@ -298,7 +298,7 @@ impl Asking {
         self.add_field(upstream, b"Content-Length", b"0")
     }
 
-    pub(super) fn filter_init(&mut self) -> Code {
+    pub(crate) fn filter_init(&mut self) -> Code {
         // SAFETY: the request lives, and with it its upstream and pipe.
         unsafe {
             let upstream = &mut *(*self.request.raw()).upstream;
@@ -336,7 +336,7 @@ impl Asking {
     }
 
     /// Takes `bytes` more of an unbuffered response.
-    pub(super) fn filter(&mut self, bytes: usize) -> Code {
+    pub(crate) fn filter(&mut self, bytes: usize) -> Code {
         // SAFETY: the request lives, and with it its upstream; nginx has just put so many bytes behind `last`.
         let (upstream, bytes) = unsafe {
             let upstream = &mut *(*self.request.raw()).upstream;
@@ -431,7 +431,7 @@ impl Asking {
     }
 
     /// Takes a buffer of a buffered response (`ngx_http_fastcgi_input_filter`).
-    pub(super) fn pipe_filter(&mut self, pipe: &mut ngx_event_pipe_t, buffer: *mut ngx_buf_t) -> Code {
+    pub(crate) fn pipe_filter(&mut self, pipe: &mut ngx_event_pipe_t, buffer: *mut ngx_buf_t) -> Code {
         // SAFETY: nginx lends a buffer with so many bytes in it.
         let bytes: &[u8] = unsafe {
             let length = usize::try_from((*buffer).last.offset_from((*buffer).pos)).unwrap_or(0);

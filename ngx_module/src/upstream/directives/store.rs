@@ -9,17 +9,17 @@ use nginx_sys::{
 };
 use shared::ffi::guard::guard;
 
-use super::super::OK;
-use super::super::conf::{CONF_ERROR, CONF_OK, Conf};
-use super::conf::{UNSET_BITS, at, command};
-use super::slots::inherit_value;
 use crate::conf::LocConf;
+use crate::ffi::OK;
+use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf};
+use crate::upstream::conf::{UNSET_BITS, at, command};
+use crate::upstream::slots::inherit_value;
 
 /// `NGX_CONF_UNSET_UINT`.
 const UNSET: ngx_uint_t = ngx_uint_t::MAX;
 
 /// nginx's table of these directives.
-pub(super) const COMMANDS: [ngx_command_t; 2] = [
+pub(crate) const COMMANDS: [ngx_command_t; 2] = [
     command(c"wsgi_store", NGX_CONF_TAKE1, set, 0),
     command(c"wsgi_store_access", NGX_CONF_TAKE123, nginx_sys::ngx_conf_set_access_slot, at!(store_access)),
 ];
@@ -70,14 +70,14 @@ fn take(conf: &Conf<'_>, upstream: &mut ngx_http_upstream_conf_t) -> *mut c_char
 }
 
 /// Nothing written.
-pub(super) fn unset(conf: &mut ngx_http_upstream_conf_t) {
+pub(crate) fn unset(conf: &mut ngx_http_upstream_conf_t) {
     conf.set_store(UNSET_BITS);
     conf.store_access = UNSET;
 }
 
 /// Takes over what only `outer` says. What is written here excludes the other of `wsgi_store` and `wsgi_cache`, so that this comes before
 /// the cache is inherited.
-pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
+pub(crate) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
     if inner.store() == 1 {
         inner.set_cache(0);
     }
@@ -92,7 +92,7 @@ pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_ups
 }
 
 /// Decides what nothing says.
-pub(super) fn decide(conf: &mut ngx_http_upstream_conf_t) {
+pub(crate) fn decide(conf: &mut ngx_http_upstream_conf_t) {
     if conf.store() == UNSET_BITS {
         conf.set_store(0);
     }

@@ -28,7 +28,7 @@ const OFF: ngx_uint_t = NGX_HTTP_UPSTREAM_FT_OFF as ngx_uint_t;
 
 /// nginx's list of masks, with the empty one that ends it.
 #[repr(transparent)]
-pub(super) struct Masks<const N: usize>([ngx_conf_bitmask_t; N]);
+pub(crate) struct Masks<const N: usize>([ngx_conf_bitmask_t; N]);
 
 // SAFETY: names that live for ever, which nobody writes to.
 unsafe impl<const N: usize> Sync for Masks<N> {}
@@ -39,7 +39,7 @@ const fn mask(name: &'static std::ffi::CStr, mask: u32) -> ngx_conf_bitmask_t {
 
 /// What `wsgi_next_upstream` and `wsgi_cache_use_stale` understand: the values of `uwsgi_pass`, and the two statuses that only `proxy_pass`
 /// knows, with which neatd answers too.
-pub(super) static MASKS: Masks<14> = Masks([
+pub(crate) static MASKS: Masks<14> = Masks([
     mask(c"error", NGX_HTTP_UPSTREAM_FT_ERROR),
     mask(c"timeout", NGX_HTTP_UPSTREAM_FT_TIMEOUT),
     mask(c"invalid_header", NGX_HTTP_UPSTREAM_FT_INVALID_HEADER),
@@ -57,7 +57,7 @@ pub(super) static MASKS: Masks<14> = Masks([
 ]);
 
 /// nginx's table of these directives.
-pub(super) const COMMANDS: [ngx_command_t; 3] = [
+pub(crate) const COMMANDS: [ngx_command_t; 3] = [
     with_post(
         command(
             c"wsgi_next_upstream",
@@ -82,21 +82,21 @@ pub(super) const COMMANDS: [ngx_command_t; 3] = [
 ];
 
 /// Nothing written.
-pub(super) fn unset(conf: &mut ngx_http_upstream_conf_t) {
+pub(crate) fn unset(conf: &mut ngx_http_upstream_conf_t) {
     conf.next_upstream = 0;
     conf.next_upstream_tries = UNSET_SIZE;
     conf.next_upstream_timeout = UNSET_SIZE;
 }
 
 /// Takes over what only `outer` says.
-pub(super) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
+pub(crate) fn inherit(inner: &mut ngx_http_upstream_conf_t, outer: &ngx_http_upstream_conf_t) {
     inherit_bits(&mut inner.next_upstream, outer.next_upstream);
     inherit_value(&mut inner.next_upstream_tries, outer.next_upstream_tries, UNSET_SIZE);
     inherit_value(&mut inner.next_upstream_timeout, outer.next_upstream_timeout, UNSET_SIZE);
 }
 
 /// Decides what nothing says.
-pub(super) fn decide(conf: &mut ngx_http_upstream_conf_t) {
+pub(crate) fn decide(conf: &mut ngx_http_upstream_conf_t) {
     if conf.next_upstream & OFF != 0 {
         conf.next_upstream = OFF;
     }
@@ -124,13 +124,13 @@ fn mask_of(status: u16) -> Option<ngx_uint_t> {
 }
 
 /// Whether nginx's upstreams have a page for a status.
-pub(super) fn is_known(status: u16) -> bool {
+pub(crate) fn is_known(status: u16) -> bool {
     mask_of(status).is_some()
 }
 
 /// What an answer may change of nginx's upstream, as it was before one came.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Untouched {
+pub(crate) struct Untouched {
     buffering: u32,
     cacheable: u32,
     store: u32,
@@ -138,7 +138,7 @@ pub(super) struct Untouched {
 
 impl Asking {
     /// Notes how the upstream is before the first answer.
-    pub(super) fn note_untouched(&mut self, upstream: &ngx_http_upstream_t) {
+    pub(crate) fn note_untouched(&mut self, upstream: &ngx_http_upstream_t) {
         self.untouched = Untouched {
             buffering: upstream.buffering(),
             cacheable: upstream.cacheable(),
@@ -147,7 +147,7 @@ impl Asking {
     }
 
     /// Makes the upstream as it was before the answer that is thrown away now (`reinit_request`).
-    pub(super) fn forget_answer(&mut self, upstream: &mut ngx_http_upstream_t) {
+    pub(crate) fn forget_answer(&mut self, upstream: &mut ngx_http_upstream_t) {
         self.ended = false;
         upstream.set_buffering(self.untouched.buffering);
         upstream.set_cacheable(self.untouched.cacheable);
@@ -155,20 +155,20 @@ impl Asking {
     }
 
     /// How often a request may be asked (`peer.init`).
-    pub(super) fn tries(upstream: &ngx_http_upstream_t) -> ngx_uint_t {
+    pub(crate) fn tries(upstream: &ngx_http_upstream_t) -> ngx_uint_t {
         // SAFETY: nginx's upstream has its configuration, which was decided.
         unsafe { (*upstream.conf).next_upstream_tries }
     }
 
     /// Begins a try under the rules as they were decided, whatever was allowed for the one before. Whether it is not the first.
-    pub(super) fn begin_try(&mut self) -> bool {
+    pub(crate) fn begin_try(&mut self) -> bool {
         // SAFETY: the request lives, and with it its upstream; the configuration lives longer.
         unsafe { (*(*self.request.raw()).upstream).conf = self.conf };
         std::mem::replace(&mut self.is_again, true)
     }
 
     /// Settles how often nginx may ask again, now that a try is over (`peer.free`).
-    pub(super) fn settle(&mut self, peer: &mut ngx_peer_connection_t) {
+    pub(crate) fn settle(&mut self, peer: &mut ngx_peer_connection_t) {
         if self.is_final {
             peer.tries = 0;
             return;
@@ -189,7 +189,7 @@ impl Asking {
     }
 
     /// Has nginx ask again whatever the configuration says: the worker did not begin, or nothing may be asked at all.
-    pub(super) fn ask_anybody(&self, upstream: &mut ngx_http_upstream_t) {
+    pub(crate) fn ask_anybody(&self, upstream: &mut ngx_http_upstream_t) {
         self.allow_another(upstream, 0);
     }
 
@@ -208,7 +208,7 @@ impl Asking {
     }
 
     /// Whether nginx will ask again after this status (`ngx_http_upstream_test_next`).
-    pub(super) fn is_asked_again(&self, upstream: &ngx_http_upstream_t, status: u16) -> bool {
+    pub(crate) fn is_asked_again(&self, upstream: &ngx_http_upstream_t, status: u16) -> bool {
         let Some(mut mask) = mask_of(status) else { return false };
         // SAFETY: the request lives; the configuration was decided; the time is written by this thread only.
         unsafe {
