@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shared::log::Level;
 
-use crate::conf::{LocConf, NoMount};
+use crate::conf::{Group, LocConf, NoMount};
 use crate::entry;
 use crate::exchange::NginxExchange;
 use crate::ffi::request::Request;
@@ -12,7 +12,7 @@ use crate::ffi::response_headers::Slot;
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE};
 use crate::request::{self, BodyLength};
 use crate::request_body::{self, Progress, StoredBody};
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, GroupAddress};
 use crate::worker::{self, Worker};
 use crate::{groups, log, serving};
 
@@ -27,7 +27,7 @@ pub fn handle(request: Request) -> Code {
     }
     match groups::choose(&request, conf) {
         Ok(None) => {}
-        Ok(Some(group)) => return ask(request, conf, &group),
+        Ok(Some(group)) => return proxy(request, conf, &group),
         Err(code) => return code,
     }
     let streamed = !conf.settings.request_buffering()
@@ -44,7 +44,7 @@ pub fn handle(request: Request) -> Code {
 }
 
 /// Sends the request to a process group.
-fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
+fn proxy(request: Request, conf: &LocConf, group: &Arc<GroupAddress>) -> Code {
     let mount = match mount_of(request, conf, &group.name) {
         Ok(mount) => mount,
         Err(code) => return code,
@@ -53,7 +53,9 @@ fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
         && request.is_main()
         && request.announces_body()
         && !request.body_was_begun();
-    upstream::begin(request, group, mount, streamed)
+    // Where variables name the group nothing of it was known when the location was configured.
+    let timeouts = matches!(conf.group, Group::Variable(_)).then(|| conf.written_timeouts.or(group.timeouts));
+    upstream::begin(request, group, timeouts, mount, streamed)
 }
 
 /// The body of a buffered request is here.

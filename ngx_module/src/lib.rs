@@ -28,7 +28,6 @@ mod request;
 mod request_body;
 mod response;
 mod serving;
-#[allow(unsafe_code)]
 mod upstream;
 mod worker;
 

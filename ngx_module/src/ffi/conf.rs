@@ -1,6 +1,6 @@
 //! The configuration while nginx reads it.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
 
 use nginx_sys::{
@@ -10,12 +10,36 @@ use nginx_sys::{
 
 use super::bytes_of;
 use super::location::Location;
+use super::upstream_conf::Caches;
 use crate::conf::{LocConf, MainConf};
 
 /// The directive handlers' success.
 pub const CONF_OK: *mut c_char = std::ptr::null_mut();
 /// The directive handlers' failure (`NGX_CONF_ERROR`); the reason was logged.
 pub const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
+
+/// One of nginx's functions that read a directive's words into a field.
+pub(super) type Setter =
+    unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+
+/// Why a directive is refused.
+#[derive(Clone, Copy, Debug)]
+pub enum Refusal {
+    /// nginx has logged it.
+    Logged,
+    /// What nginx logs behind the directive's name.
+    Because(&'static CStr),
+}
+
+impl Refusal {
+    /// What a directive's handler returns.
+    pub fn as_ptr(self) -> *mut c_char {
+        match self {
+            Self::Logged => CONF_ERROR,
+            Self::Because(why) => why.as_ptr().cast_mut(),
+        }
+    }
+}
 
 /// nginx's `ngx_conf_t`, during a callback.
 #[derive(Clone, Copy)]
@@ -46,6 +70,37 @@ impl<'a> Conf<'a> {
         unsafe {
             let words: &'a [ngx_str_t] = (*self.get().args).as_slice();
             words.iter().skip(1).map(|word| bytes_of(*word)).collect()
+        }
+    }
+
+    /// The directive's name.
+    fn name(&self) -> ngx_str_t {
+        // SAFETY: as for `words`.
+        unsafe { (*self.get().args).as_slice().first().copied().unwrap_or(ngx_str_t::empty()) }
+    }
+
+    /// Has one of nginx's setters read the directive's words.
+    ///
+    /// # Errors
+    /// nginx refuses them.
+    ///
+    /// # Safety
+    /// `place` and `post` are what this setter takes.
+    pub(super) unsafe fn set(
+        self,
+        setter: Setter,
+        place: *mut c_void,
+        post: *mut c_void,
+    ) -> Result<(), Refusal> {
+        let mut command = ngx_command_t { name: self.name(), post, ..ngx_command_t::empty() };
+        // SAFETY: the caller's promise; a setter looks at the command only while it runs, and what it returns is `NGX_CONF_OK`,
+        // `NGX_CONF_ERROR` or a text of nginx's own.
+        unsafe {
+            let said = setter(self.raw(), &raw mut command, place);
+            if said == CONF_OK {
+                return Ok(());
+            }
+            Err(if said == CONF_ERROR { Refusal::Logged } else { Refusal::Because(CStr::from_ptr(said)) })
         }
     }
 
@@ -118,12 +173,12 @@ impl<'a> Conf<'a> {
     }
 
     /// An array for nginx's caches (`ngx_array_init`).
-    pub fn caches(&self) -> nginx_sys::ngx_array_t {
+    pub fn caches(&self) -> Caches {
         let (count, size) = (4, size_of::<*mut c_void>());
         // SAFETY: the pool lives; nginx looks at `nelts` before any element.
         let elts = unsafe { nginx_sys::ngx_palloc(self.get().pool, count * size) };
         let nalloc = if elts.is_null() { 0 } else { count };
-        nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool: self.get().pool }
+        Caches::new(nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool: self.get().pool })
     }
 
     /// The user and the group of nginx's workers, where nginx is root.

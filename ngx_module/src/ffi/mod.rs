@@ -1,4 +1,4 @@
-//! The C edge: nginx's structures behind types with safe methods. Nothing outside this folder (and `upstream/` for now, and `entry.rs`, where nginx
+//! The C edge: nginx's structures behind types with safe methods. Nothing outside this folder (and `entry.rs`, where nginx
 //! calls in) holds a raw pointer of nginx's.
 //!
 //! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types here hold
@@ -10,12 +10,22 @@ pub mod conf;
 pub mod cycle;
 pub mod environment;
 pub mod lent;
+pub mod links;
 pub mod location;
+pub mod peer;
+pub mod pipe;
+mod pool;
+mod receive;
 pub mod request;
 pub mod request_body;
+pub mod request_buffers;
 pub mod request_headers;
 pub mod response_headers;
 pub mod signal;
+pub mod upstream;
+pub mod upstream_callbacks;
+pub mod upstream_conf;
+pub mod upstream_directives;
 pub mod wake;
 
 use nginx_sys::{ngx_int_t, ngx_str_t};

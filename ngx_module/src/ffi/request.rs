@@ -105,15 +105,6 @@ impl Request {
         unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>().as_ref() }
     }
 
-    /// Our caches, for nginx's upstream; it only looks at them.
-    pub(crate) fn main_caches(&self) -> Option<*mut nginx_sys::ngx_array_t> {
-        // SAFETY: `main_conf` has an entry for each module; ours is a MainConf.
-        let main =
-            unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>() };
-        // SAFETY: as above; nothing refers to it while nginx looks.
-        (!main.is_null()).then(|| unsafe { &raw mut (*main).caches })
-    }
-
     /// Whether the method is HEAD.
     pub(crate) fn is_head(self) -> bool {
         self.get().method == nginx_sys::NGX_HTTP_HEAD as usize

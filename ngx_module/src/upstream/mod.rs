@@ -1,75 +1,57 @@
 //! Daemon mode in nginx's own upstream machinery: its timeouts, buffers, temporary files, cache and `$upstream_*` variables work
 //! as for its other upstreams.
 //!
-//! What is ours: the request as frames ([`ask`]), the connections ([`peer`], [`receive`]), and the answer from frames ([`answer`]).
-//! All of it runs on the event loop's thread, and belongs to one request ([`Asking`]) that its pool frees.
+//! What is ours: the request as frames ([`request`]), the connections ([`peer`], [`descriptors`]), the response from frames ([`response`]),
+//! and when a request is sent once more ([`retry`]). All of it runs on the event loop's thread, and belongs to one request
+//! ([`UpstreamRequest`]) that its pool frees. [`directives`] and [`merge`] are nginx's directives of an upstream.
 
-mod conf;
+#![deny(unsafe_code)]
+
 mod descriptors;
-mod directives;
-mod merge;
+pub mod directives;
+pub mod merge;
 mod peer;
 mod request;
 mod response;
 mod retry;
-mod slots;
-mod told;
 
-use std::collections::VecDeque;
-use std::ffi::c_void;
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use nginx_sys::{
-    ngx_command_t, ngx_event_pipe_t, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_create,
-    ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_pcalloc, ngx_pool_cleanup_add, ngx_str_t,
-};
-use shared::ffi::guard::guard;
 use shared::http::packed::Packed;
-use shared::wire::Reader;
-use shared::wire::session::ServerSide;
 
+use crate::ffi::links::Chain;
+use crate::ffi::peer::ConnectionId;
+use crate::ffi::pipe::Pipe;
 use crate::ffi::request::Request;
-use crate::ffi::{Code, DONE, ERROR, SPECIAL_RESPONSE};
-pub use conf::{Timeouts, UpstreamConf};
+use crate::ffi::upstream::{Switches, Upstream};
+use crate::ffi::upstream_callbacks::{self, Callbacks};
+use crate::ffi::upstream_conf::{Caches, Timeouts, UpstreamConf};
+use crate::ffi::{Code, OK};
 
-/// nginx's tables of the directives of an upstream, which stand in `shared::vocabulary::upstream` too.
-pub const COMMANDS: [&[ngx_command_t]; 5] = told::all_told([
-    &conf::COMMANDS,
-    &retry::COMMANDS,
-    &directives::cache::COMMANDS,
-    &directives::store::COMMANDS,
-    &directives::rate::COMMANDS,
-]);
-
-/// A connection to a worker, besides nginx's own.
-pub(crate) struct Link {
-    reader: Reader,
-    answers: ServerSide,
-    /// Descriptors that came and belong to file frames that are still to come.
-    files: VecDeque<OwnedFd>,
-    is_new: bool,
-}
-
-/// A process group, as a worker of nginx knows it.
+/// Where a process group is, as a worker of nginx knows it.
 #[derive(Debug)]
-pub struct Upstream {
+pub struct GroupAddress {
     /// Its name.
     pub name: String,
     /// Where it listens.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
+    /// How long nginx waits for it, where the location does not say.
+    pub timeouts: Timeouts,
 }
 
 /// A request on its way to a worker and back.
-pub(crate) struct Asking {
+struct UpstreamRequest {
     request: Request,
-    group: Arc<Upstream>,
+    group: Arc<GroupAddress>,
     mount: Arc<Packed>,
+    /// The body is sent as it comes.
     streamed: bool,
-    /// The worker is asked for a head only; a HEAD request whose answer is to be cached asks for all of it.
+    /// The worker is asked for a head only; a HEAD request whose response is to be cached asks for all of it.
     head_only: bool,
-    peer: peer::Peer,
-    link: Option<Box<Link>>,
+    connection: Option<Box<peer::Connection>>,
     frames: request::Frames,
     /// The response is complete.
     ended: bool,
@@ -78,160 +60,94 @@ pub(crate) struct Asking {
     /// It is certain that it was not begun.
     was_never_started: bool,
     /// It was tried before.
-    is_again: bool,
-    /// The configuration as it was decided.
-    conf: *mut ngx_http_upstream_conf_t,
-    untouched: retry::Untouched,
+    is_retry: bool,
+    /// How the upstream was before a response came.
+    untouched: Switches,
 }
 
-/// Sends a request to a group; nginx has it from here on.
-pub fn begin(request: Request, group: &Arc<Upstream>, mount: Arc<Packed>, streamed: bool) -> Code {
-    let Some(conf) = request.location() else { return ERROR };
-    let upstream_conf = conf.upstream.as_ptr();
-    let Some(main) = request.main_caches() else { return ERROR };
-    // SAFETY: the request lives; what is allocated here is its pool's, and the cleanup frees what is ours.
-    unsafe {
-        let r = request.raw();
-        if ngx_http_upstream_create(r) != crate::ffi::OK {
-            return 500;
-        }
-        let cleanup = ngx_pool_cleanup_add((*r).pool, 0);
-        let pipe: *mut ngx_event_pipe_t = ngx_pcalloc((*r).pool, size_of::<ngx_event_pipe_t>()).cast();
-        let Some(peer) = peer::Peer::new(request, group) else { return 500 };
-        if cleanup.is_null() || pipe.is_null() {
-            return 500;
-        }
-        let asking = Box::into_raw(Box::new(Asking {
-            request,
-            group: Arc::clone(group),
-            mount,
-            streamed,
-            head_only: request.is_head(),
-            peer,
-            link: None,
-            frames: request::Frames::default(),
-            ended: false,
-            is_final: false,
-            was_never_started: false,
-            is_again: false,
-            conf: upstream_conf,
-            untouched: retry::Untouched::default(),
-        }));
-        (*cleanup).handler = Some(drop_asking);
-        (*cleanup).data = asking.cast();
-        let u = &mut *(*r).upstream;
-        u.schema = ngx_str_t { len: 7, data: c"wsgi://".as_ptr().cast_mut().cast() };
-        u.output.tag = tag();
-        u.conf = upstream_conf;
-        u.caches = main;
-        u.create_key = Some(conf::create_key);
-        u.create_request = Some(create_request);
-        u.reinit_request = Some(reinit_request);
-        u.process_header = Some(process_header);
-        u.abort_request = Some(abort_request);
-        u.finalize_request = Some(finalize_request);
-        u.set_buffering(u32::from((*upstream_conf).buffering != 0));
-        (*pipe).input_filter = Some(pipe_filter);
-        (*pipe).input_ctx = asking.cast();
-        u.pipe = pipe;
-        u.input_filter_init = Some(filter_init);
-        u.input_filter = Some(filter);
-        u.input_filter_ctx = asking.cast();
-        u.output.output_filter = Some(output_filter);
-        u.output.filter_ctx = asking.cast();
+/// Sends a request to a group; nginx has it from here on. `timeouts` are the group's where the location does not know it beforehand.
+pub fn begin(
+    request: Request,
+    group: &Arc<GroupAddress>,
+    timeouts: Option<Timeouts>,
+    mount: Arc<Packed>,
+    streamed: bool,
+) -> Code {
+    let state = UpstreamRequest {
+        request,
+        group: Arc::clone(group),
+        mount,
+        streamed,
+        head_only: request.is_head(),
+        connection: None,
+        frames: request::Frames::default(),
+        ended: false,
+        is_final: false,
+        was_never_started: false,
+        is_retry: false,
+        untouched: Switches::default(),
+    };
+    upstream_callbacks::begin(request, streamed, timeouts, state)
+}
+
+impl Callbacks for UpstreamRequest {
+    const SCHEMA: &'static CStr = c"wsgi://";
+
+    fn conf(request: &Request) -> Option<&UpstreamConf> {
+        request.location().map(|location| &location.upstream)
     }
-    let code = request.read_client_body(streamed, Some(upstream_init));
-    if code >= SPECIAL_RESPONSE { code } else { DONE }
-}
 
-unsafe extern "C" fn upstream_init(r: *mut ngx_http_request_t) {
-    // SAFETY: nginx's own, and alive.
-    guard("upstream_init", (), || unsafe { ngx_http_upstream_init(r) });
-}
-
-/// What marks buffers as ours.
-pub(crate) fn tag() -> *mut c_void {
-    std::ptr::from_ref(crate::entry::lies_here()).cast_mut().cast()
-}
-
-unsafe extern "C" fn drop_asking(asking: *mut c_void) {
-    // SAFETY: made by `begin` from a box of this type, and called once.
-    guard("drop_asking", (), || drop(unsafe { Box::from_raw(asking.cast::<Asking>()) }));
-}
-
-/// The request's upstream and what is ours of it.
-///
-/// # Safety
-/// `r` is a living request that `begin` was called with.
-unsafe fn parts<'a>(r: *mut ngx_http_request_t) -> Option<(&'a mut ngx_http_upstream_t, &'a mut Asking)> {
-    // SAFETY: the caller's promise; nobody else refers to either while a callback of nginx's runs.
-    unsafe {
-        let upstream = (*r).upstream.as_mut()?;
-        let asking = upstream.input_filter_ctx.cast::<Asking>().as_mut()?;
-        Some((upstream, asking))
+    fn caches(request: &Request) -> Option<&Caches> {
+        request.main_conf().map(|main| &main.caches)
     }
-}
 
-unsafe extern "C" fn create_request(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard("create_request", ERROR, || {
-        // SAFETY: nginx's own, and alive.
-        unsafe { parts(r) }.map_or(ERROR, |(upstream, asking)| asking.create_request(upstream))
-    })
-}
+    fn create_key(&mut self, upstream: &mut Upstream<'_>) -> Code {
+        directives::cache::create_key(self.request, upstream)
+    }
 
-unsafe extern "C" fn reinit_request(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard("reinit_request", ERROR, || {
-        // SAFETY: nginx's own, and alive.
-        if let Some((upstream, asking)) = unsafe { parts(r) } {
-            asking.forget_answer(upstream);
-        }
-        crate::ffi::OK
-    })
-}
+    fn create_request(&mut self, upstream: &mut Upstream<'_>) -> Code {
+        self.create_frames(upstream)
+    }
 
-unsafe extern "C" fn process_header(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard("process_header", ERROR, || {
-        // SAFETY: nginx's own, and alive.
-        unsafe { parts(r) }.map_or(ERROR, |(upstream, asking)| asking.process_header(upstream))
-    })
-}
+    fn reinit_request(&mut self, upstream: &mut Upstream<'_>) -> Code {
+        self.forget_response(upstream);
+        OK
+    }
 
-unsafe extern "C" fn abort_request(_r: *mut ngx_http_request_t) {}
+    fn process_header(&mut self, upstream: &mut Upstream<'_>) -> Code {
+        self.read_head(upstream)
+    }
 
-unsafe extern "C" fn finalize_request(_r: *mut ngx_http_request_t, _code: ngx_int_t) {}
+    fn input_filter_init(&mut self, upstream: &mut Upstream<'_>) -> Code {
+        upstream.set_more(!self.ended);
+        OK
+    }
 
-unsafe extern "C" fn filter_init(asking: *mut c_void) -> ngx_int_t {
-    guard("filter_init", ERROR, || {
-        // SAFETY: what `begin` said.
-        let asking = unsafe { asking.cast::<Asking>().as_mut() };
-        asking.map_or(ERROR, |asking| asking.filter_init())
-    })
-}
+    fn input_filter(&mut self, upstream: &mut Upstream<'_>, bytes: usize) -> Code {
+        self.read_unbuffered(upstream, bytes)
+    }
 
-unsafe extern "C" fn filter(asking: *mut c_void, bytes: isize) -> ngx_int_t {
-    guard("filter", ERROR, || {
-        // SAFETY: what `begin` said.
-        let asking = unsafe { asking.cast::<Asking>().as_mut() };
-        asking.map_or(ERROR, |asking| asking.filter(usize::try_from(bytes).unwrap_or(0)))
-    })
-}
+    fn pipe_input_filter(&mut self, pipe: &mut Pipe<'_>) -> Code {
+        self.read_buffered(pipe)
+    }
 
-unsafe extern "C" fn pipe_filter(
-    pipe: *mut ngx_event_pipe_t,
-    buffer: *mut nginx_sys::ngx_buf_t,
-) -> ngx_int_t {
-    guard("pipe_filter", ERROR, || {
-        // SAFETY: nginx's own, and what `begin` said.
-        let parts =
-            unsafe { pipe.as_mut().and_then(|pipe| Some((pipe.input_ctx.cast::<Asking>().as_mut()?, pipe))) };
-        parts.map_or(ERROR, |(asking, pipe)| asking.pipe_filter(pipe, buffer))
-    })
-}
+    fn output_filter(&mut self, upstream: &mut Upstream<'_>, chain: Chain<'_>) -> Code {
+        self.send(upstream, chain)
+    }
 
-unsafe extern "C" fn output_filter(asking: *mut c_void, chain: *mut nginx_sys::ngx_chain_t) -> ngx_int_t {
-    guard("output_filter", ERROR, || {
-        // SAFETY: what `begin` said.
-        let asking = unsafe { asking.cast::<Asking>().as_mut() };
-        asking.map_or(ERROR, |asking| asking.send(chain))
-    })
+    fn get_peer(&mut self, upstream: &mut Upstream<'_>) -> Code {
+        self.connect(upstream)
+    }
+
+    fn free_peer(&mut self, upstream: &mut Upstream<'_>) {
+        self.disconnect(upstream);
+    }
+
+    fn receive_descriptor(&mut self, file: OwnedFd) {
+        self.keep_descriptor(file);
+    }
+
+    fn idle_ended(connection: ConnectionId) {
+        peer::forget(connection);
+    }
 }
