@@ -1,16 +1,19 @@
-//! The one build script of the packages that need a server's headers: it finds them, and says what to install where they are
-//! missing.
+//! The build script of httpd's bindings and of both modules.
 //!
-//! `httpd-sys` gets httpd's bindings made here; the modules get the options of their link, and nginx's is told which nginx its
-//! bindings are of. Those are made by `nginx-sys`, which looks for nginx's headers before this runs: `scripts/nginx-headers`
-//! configures them and says what is missing.
+//! `httpd-sys` gets its bindings made here, or hears what to install where httpd's headers are missing; the modules get the options
+//! of their link, and nginx's is told which nginx its bindings are of. Those have a build script of their own
+//! (`ngx_module/sys/build`).
 
 use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=../build.rs");
-    println!("cargo::rerun-if-changed=../../build.rs");
+    // One that is not there would count as changed each time.
+    for script in ["../build.rs", "../../build.rs"] {
+        if std::path::Path::new(script).exists() {
+            println!("cargo::rerun-if-changed={script}");
+        }
+    }
     match std::env::var("CARGO_PKG_NAME").as_deref() {
         Ok("httpd-sys") => httpd_bindings(),
         Ok("mod-neat") => stay_loaded(),
@@ -38,7 +41,7 @@ const CHANGES: &[(u64, &str)] = &[
     (1_023_000, "nginx_linked_headers"),
 ];
 
-/// Tells the compiler which nginx `nginx-sys` found.
+/// Tells the compiler which nginx the bindings are of, as their build script found out.
 fn nginx_version() {
     println!("cargo::rerun-if-env-changed=DEP_NGINX_VERSION_NUMBER");
     println!("cargo::rerun-if-env-changed=DEP_NGINX_FEATURES");
@@ -104,7 +107,7 @@ fn httpd_bindings() {
         "apr_portable.h",
         "apr_strings.h",
     ];
-    let includes: String = headers.iter().map(|header| format!("#include <{header}>\n")).collect();
+    let includes = headers.map(|header| format!("#include <{header}>\n")).concat();
     let bindings = bindgen::Builder::default()
         .header_contents("httpd_all.h", &includes)
         .clang_args(&arguments)

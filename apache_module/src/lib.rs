@@ -3,7 +3,7 @@
 //! What passes through: a URL becomes a script ([`translate`]), a request becomes an exchange ([`handler`], [`request`], [`exchange`]) and is
 //! served by the engine on httpd's own thread; blocks go out as brigades ([`output`]), the body comes in as brigades
 //! ([`request_body`]). Directives and their inheritance are in [`directives`] and [`conf`], the life of a child in
-//! [`server`], what is done about process groups in [`daemons`].
+//! [`child`], what is done about process groups in [`groups`].
 //!
 //! This room must never know Python, nor a rule of HTTP or WSGI: those are in `shared`. Raw pointers stay in [`ffi`] and [`entry`].
 

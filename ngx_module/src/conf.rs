@@ -15,7 +15,7 @@ use shared::conf::server::ServerConf;
 use shared::http::key::Key;
 use shared::http::packed::{Packed, Packer};
 use shared::loader::load;
-use shared::loader::locate::{self, Python};
+use shared::loader::locate::Python;
 use shared::vocabulary::Setting;
 use thiserror::Error;
 
@@ -77,27 +77,6 @@ impl MainConf {
     }
 }
 
-impl Default for LocConf {
-    fn default() -> Self {
-        Self {
-            settings: LocationConf::default(),
-            seen: Vec::new(),
-            pass: None,
-            params: Rc::default(),
-            mount_point: Vec::new(),
-            root: None,
-            group: Group::default(),
-            upstream: UpstreamConf::default(),
-            written_timeouts: WrittenTimeouts::default(),
-            cache_key: None,
-            names_server: false,
-            block: None,
-            seen_at: Cell::default(),
-            constant: Vec::new(),
-        }
-    }
-}
-
 /// What `wsgi_pass` says.
 pub enum Pass {
     /// The same for every request.
@@ -117,6 +96,7 @@ pub struct Param {
 }
 
 /// The configuration of a location.
+#[derive(Default)]
 pub struct LocConf {
     /// The settings that both servers have.
     pub settings: LocationConf,
@@ -334,7 +314,7 @@ pub fn decide_process(main: &mut MainConf) -> Result<(), String> {
     if !main.is_used {
         return Ok(());
     }
-    let python = locate::locate(main.process.home()).map_err(|error| error.to_string())?;
+    let python = main.process.python(main.server_user)?;
     main.python = Some((python, engine_file()?));
     Ok(())
 }

@@ -17,7 +17,7 @@ pub struct Id {
 impl Id {
     /// As nginx keeps it: a number where a pointer would stand, never null.
     pub fn as_pointer(self) -> *mut c_void {
-        std::ptr::without_provenance_mut((self.generation as usize) << 32 | self.index as usize)
+        std::ptr::without_provenance_mut(((self.generation as usize) << 32) | self.index as usize)
     }
 
     /// The id that [`Id::as_pointer`] wrote; `None` for null.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import threading
 import time
 
 import pytest
 
-from harness.recipe import NGINX_DAEMON, Mount, Recipe
+from harness.recipe import NGINX_DAEMON, Mount, Recipe, declare
 from harness.site import check_configuration
 from harness.wait import until
 
@@ -44,13 +45,19 @@ CACHE = "wsgi_cache one; wsgi_cache_valid 200 1s; wsgi_cache_key $uri; add_heade
 RECIPE = Recipe(
     mounts={
         "/": "upstream.wsgi",
-        "/slow": Mount("upstream.wsgi", nginx="wsgi_limit_rate 200k;"),
+        "/slow": Mount("upstream.wsgi", nginx="wsgi_limit_rate 16k;"),
         "/stored": Mount("upstream.wsgi", nginx="root @DIR@/tmp/root; wsgi_store on; wsgi_store_access user:rw group:rw all:r;"),
         "/named": Mount("upstream.wsgi", nginx="wsgi_store @DIR@/tmp/named$uri.txt;"),
+        "/chosen": Mount("upstream.wsgi", nginx="wsgi_process_group $http_x_group;"),
+        "/chosen/written": Mount("upstream.wsgi", nginx="wsgi_process_group $http_x_group; wsgi_read_timeout 500ms;"),
         **{f"/again/{name}": Mount("upstream.wsgi", nginx=words) for name, words in AGAIN.items()},
         **{f"/cached/{name}": Mount("upstream.wsgi", nginx=CACHE + words) for name, words in CACHED.items()},
     },
-    main={"nginx": "wsgi_cache_path @DIR@/tmp/cache keys_zone=one:1m;"},
+    main={
+        "nginx": "wsgi_cache_path @DIR@/tmp/cache keys_zone=one:1m;"
+        + declare(NGINX_DAEMON, "hasty response-socket-timeout=1", "patient response-socket-timeout=600")["nginx"]
+    },
+    conf={"nginx": "location = /clock { return 200 $msec; }"},
     group={"processes": "2"},
 )
 
@@ -73,6 +80,11 @@ def asker(site):
 def ask(site):
     """Asks the module's site."""
     return asker(site)
+
+
+def clock(site) -> float:
+    """nginx's own time, in seconds."""
+    return float(site.ask("/clock").body)
 
 
 def posted(body: bytes) -> dict:
@@ -134,6 +146,15 @@ def test_next_upstream_after_a_timeout(site, ask):
     assert (answer.status, noted) == (200, ["GET", "GET"])
 
 
+@pytest.mark.parametrize(("place", "group"), [("chosen", "hasty"), ("chosen/written", "patient")])
+def test_timeouts_of_a_group_that_a_variable_names(site, ask, place, group):
+    """response-socket-timeout of the group that wsgi_process_group $variable names, unless wsgi_read_timeout is written."""
+    answer, noted = ask(f"/{place}/answers?wait", f"X-Group: {group}")
+    ask.notes.allow("go")
+    assert (answer.status, noted) == (504, ["GET"])
+    site.log.wait_for("upstream timed out")
+
+
 @pytest.mark.parametrize(("place", "status", "times"), [("503", 503, 1), ("503-any", 200, 2)])
 @pytest.mark.parametrize("body", [b"a small one", os.urandom(3_500_000)], ids=["in memory", "in a file"])
 def test_non_idempotent(site, ask, body, place, status, times):
@@ -177,7 +198,8 @@ def test_next_upstream_timeout(site, ask):
     asking = threading.Thread(target=lambda: answers.append(ask("/again/brief/answers?wait503,503")))
     asking.start()
     ask.notes.wait_for("GET")
-    time.sleep(0.4)
+    begun = clock(site)
+    until(lambda: clock(site) > begun + 0.3, "nginx's own clock to be past the 300 ms of wsgi_next_upstream_timeout")
     ask.notes.allow("go")
     asking.join(10)
     answer, noted = answers[0]
@@ -188,11 +210,11 @@ def test_next_upstream_timeout(site, ask):
 def test_group_that_cannot_be_reached(start, place, times):
     """A connection that is refused is tried once more, whatever the method, unless wsgi_next_upstream is off."""
     site = start(RECIPE)
-    socket = site.directory / "run" / "wsgi.app.sock"
+    path = site.directory / "run" / "wsgi.app.sock"
     site.log.wait_for("generation 1 serves")
-    socket.rename(f"{socket}.away")
+    path.rename(f"{path}.away")
     answer = site.ask(f"{place}/answers?200", site.notes().field, "Content-Length: 4", **posted(b"body"))
-    socket.with_name(f"{socket.name}.away").rename(socket)
+    path.with_name(f"{path.name}.away").rename(path)
     assert answer.status == 502
     site.log.allow("connect.. to unix:.* failed .2: No such file")
     assert site.log.text().count("connect() to unix:") == times
@@ -339,10 +361,14 @@ def test_store_and_cache_exclude_each_other(server, certificate):
 
 
 def test_limit_rate(site):
-    """wsgi_limit_rate: so many bytes a second are read of an answer."""
-    begun = time.monotonic()
-    assert len(site.ask("/slow/big?32").body) == 32 * 16384
-    assert time.monotonic() - begun > 1.5
-    begun = time.monotonic()
-    site.ask("/big?32")
-    assert time.monotonic() - begun < 1.5
+    """wsgi_limit_rate: so many bytes a second are read of an answer, so that a later one overtakes it."""
+    with site.wire() as wire:
+        wire.request("/slow/big?32", "Connection: close")
+        wire.read_head()
+        slowly = threading.Thread(target=wire.read_to_end)
+        slowly.start()
+        assert len(site.ask("/big?32").body) == 32 * 16384
+        assert slowly.is_alive(), "the limited answer was complete before one without a limit"
+        wire.socket.shutdown(socket.SHUT_RDWR)
+        slowly.join(10)
+    assert not slowly.is_alive()

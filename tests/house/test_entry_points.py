@@ -10,7 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(
     path
-    for room in ("shared/src", "shared/engine/src", "ngx_module/src", "apache_module/src", "apache_module/sys/src")
+    for room in (
+        "shared/src",
+        "shared/engine/src",
+        "shared/neatd/src",
+        "ngx_module/src",
+        "apache_module/src",
+        "apache_module/sys/src",
+    )
     for path in (ROOT / room).rglob("*.rs")
 )
 #: A definition, not a type or a declaration: the signature ends with a brace. Comments may stand before the first words.

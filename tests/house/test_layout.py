@@ -21,7 +21,9 @@ def tracked(*patterns: str) -> list[Path]:
 
 def test_no_source_is_too_long():
     """A file that needs scrolling to be understood wants splitting."""
-    lengths = {path.name: len(path.read_text().splitlines()) for path in tracked("*.rs", "*.py", "*.wsgi", "scripts/*")}
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in tracked("*.rs", "*.py", "*.wsgi", "scripts/*")
+    }
     assert lengths
     assert not {name: length for name, length in lengths.items() if length > LONGEST}
 
@@ -45,9 +47,10 @@ def test_arrows_lead_to_the_rules_and_nowhere_else(packages):
         "neat-shared": set(),
         "neat-engine": {"neat-shared"},
         "neatd": {"neat-shared"},
-        "ngx-http-wsgi-module": {"neat-shared"},
+        "ngx-http-wsgi-module": {"neat-shared", "nginx-sys"},
         "mod-neat": {"neat-shared", "httpd-sys"},
         "httpd-sys": set(),
+        "nginx-sys": set(),
     }
 
 

@@ -389,8 +389,8 @@ unsafe fn entries<'r>(table: *mut apr_table_t) -> impl Iterator<Item = (&'r [u8]
             _ => &[],
         }
     };
-    // SAFETY: names and values live with the table.
-    entries
-        .iter()
-        .filter_map(|entry| unsafe { Some((borrowed(entry.key)?, borrowed(entry.val).unwrap_or(b""))) })
+    entries.iter().filter_map(|entry| {
+        // SAFETY: names and values live with the table.
+        unsafe { Some((borrowed(entry.key)?, borrowed(entry.val).unwrap_or(b""))) }
+    })
 }

@@ -116,6 +116,12 @@ impl<'a> Conf<'a> {
         }
     }
 
+    /// Moves `value` into the configuration's memory, which drops nothing. `None` when nginx has no memory.
+    pub(super) fn place_in_pool<T: Copy>(&self, value: T) -> Option<NonNull<T>> {
+        // SAFETY: the configuration's pool lives during the callback.
+        unsafe { super::pool::place(self.get().pool, value) }
+    }
+
     /// Moves `value` into memory that lives as long as the configuration; null when nginx has no memory.
     pub fn keep<T>(&self, value: T, drop: unsafe extern "C" fn(*mut c_void)) -> *mut c_void {
         // SAFETY: the pool lives; its cleanup, which `drop` is, takes back what was boxed here.

@@ -71,6 +71,12 @@ pub fn is_leaving() -> bool {
     unsafe { ngx_exiting != 0 }
 }
 
+/// The log of the process, unless it is about to end.
+pub(super) fn log_while_staying() -> Option<*mut ngx_log_t> {
+    // SAFETY: set by the worker's own loop, and the cycle before any callback of a module.
+    unsafe { (nginx_sys::ngx_terminate == 0 && ngx_exiting == 0).then_some((*ngx_cycle).log) }
+}
+
 /// The loop's clock, in seconds since the epoch.
 pub fn seconds() -> i64 {
     nginx_sys::ngx_time()
@@ -98,6 +104,10 @@ impl<'a> Cycle<'a> {
     pub unsafe fn from_raw(raw: *const ngx_cycle_t) -> Option<Self> {
         // SAFETY: the caller's promise.
         unsafe { raw.as_ref() }.map(Self)
+    }
+
+    pub(super) const fn get(self) -> &'a ngx_cycle_t {
+        self.0
     }
 
     /// Our configuration; `None` where there is no `http` block.

@@ -1,15 +1,19 @@
 //! Links of chains and their buffers, as nginx's output takes them.
 
 use std::ffi::c_void;
+use std::io::IoSliceMut;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains,
-    ngx_pcalloc, ngx_pool_t,
+    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains, off_t,
 };
 
 use super::request::Request;
+use super::zeroed::Zeroed;
+
+/// The most buffers that are filled at a time.
+const MAX_BUFFERS: usize = 16;
 
 /// Lies in this module's file, and nothing else has its address.
 static TAG: u8 = 0;
@@ -20,13 +24,12 @@ pub(super) fn tag() -> *mut c_void {
 }
 
 /// A chain that nginx lends for a callback.
-#[derive(Clone, Copy)]
 pub struct Chain<'c> {
     pub(super) first: *mut ngx_chain_t,
     life: PhantomData<&'c ()>,
 }
 
-impl Chain<'_> {
+impl<'c> Chain<'c> {
     /// # Safety
     /// `first` is null or the first link of a chain that lives as long as the value.
     pub(super) const unsafe fn new(first: *mut ngx_chain_t) -> Self {
@@ -34,14 +37,34 @@ impl Chain<'_> {
     }
 
     /// Its buffers, in their order.
-    pub(super) fn buffers(self) -> impl Iterator<Item = NonNull<ngx_buf_t>> {
+    pub(super) fn buffers(self) -> impl Iterator<Item = &'c mut ngx_buf_t> {
         let mut next = self.first;
         std::iter::from_fn(move || {
-            // SAFETY: the links live as long as the value (`new`), and each has a buffer.
-            let link = unsafe { next.as_ref() }?;
-            next = link.next;
-            NonNull::new(link.buf)
+            // SAFETY: the links and their buffers live as long as the value (`new`), and each is handed out once.
+            unsafe {
+                let link = next.as_ref()?;
+                next = link.next;
+                link.buf.as_mut()
+            }
         })
+    }
+
+    /// The room behind what its buffers hold, `limit` bytes of it where that is positive, for one call to the system.
+    pub(super) fn room(self, limit: off_t) -> Vec<IoSliceMut<'c>> {
+        let mut left = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        let mut parts = Vec::with_capacity(MAX_BUFFERS);
+        for buffer in self.buffers() {
+            let room = buffer.end.addr().saturating_sub(buffer.last.addr()).min(left);
+            if parts.len() == MAX_BUFFERS || left == 0 {
+                break;
+            }
+            if room > 0 {
+                left -= room;
+                // SAFETY: `last` to `end` are the buffer's own memory, which nothing has been put into.
+                parts.push(IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(buffer.last, room) }));
+            }
+        }
+        parts
     }
 }
 
@@ -56,9 +79,7 @@ pub(super) struct Link(NonNull<ngx_chain_t>);
 impl Link {
     /// A link with an empty buffer; `None`, here and below, when nginx has no memory.
     pub(super) fn new(request: Request) -> Option<Self> {
-        // SAFETY: the pool of a living request; zeroed memory is an empty buffer.
-        let buffer: *mut ngx_buf_t = unsafe { ngx_pcalloc(request.pool(), size_of::<ngx_buf_t>()) }.cast();
-        Self::to(request, NonNull::new(buffer)?)
+        Self::to(request, request.place(ngx_buf_t::zeroed())?)
     }
 
     /// Another link to a buffer.
@@ -71,13 +92,11 @@ impl Link {
         }
     }
 
-    /// A link out of a list of those that are done with, or a new one; its buffer is as it was left.
-    ///
-    /// # Safety
-    /// `pool` lives, and `free` is a list of links of that pool.
-    pub(super) unsafe fn reused(pool: *mut ngx_pool_t, free: &mut *mut ngx_chain_t) -> Option<Self> {
-        // SAFETY: the caller's promise; nginx gives a link with a buffer.
-        NonNull::new(unsafe { ngx_chain_get_free_buf(pool, free) }).map(Self)
+    /// A link out of a list of those that are done with, or a new one; its buffer is as it was left. The list is nginx's, or one of
+    /// [`Recycled`], and of the request's pool.
+    pub(super) fn reused(request: Request, free: &mut *mut ngx_chain_t) -> Option<Self> {
+        // SAFETY: the pool of a living request; nginx gives a link with a buffer.
+        NonNull::new(unsafe { ngx_chain_get_free_buf(request.pool(), free) }).map(Self)
     }
 
     /// Its buffer.
@@ -86,22 +105,18 @@ impl Link {
         unsafe { &mut *(*self.0.as_ptr()).buf }
     }
 
-    /// Puts it at the end of a chain, and says what it was.
-    pub(super) fn append_to(self, chain: &mut *mut ngx_chain_t) -> *mut ngx_chain_t {
+    /// Puts it at the end of a chain, and says where the next one goes.
+    pub(super) fn append_to(self, chain: &mut *mut ngx_chain_t) -> *mut *mut ngx_chain_t {
         let mut end = chain;
         // SAFETY: the links of a chain live as long as the request, and only this callback looks at them.
-        while let Some(link) = unsafe { end.as_mut() } {
-            end = &mut link.next;
+        unsafe {
+            while let Some(link) = end.as_mut() {
+                end = &mut link.next;
+            }
+            *end = self.0.as_ptr();
+            &raw mut (*self.0.as_ptr()).next
         }
-        *end = self.0.as_ptr();
-        self.0.as_ptr()
     }
-}
-
-/// An empty buffer.
-pub(super) fn empty() -> ngx_buf_t {
-    // SAFETY: all zeroes is an empty buffer.
-    unsafe { std::mem::zeroed() }
 }
 
 /// Lists of links that are used again and again (`ngx_chain_update_chains`).
@@ -120,8 +135,7 @@ impl Default for Recycled {
 impl Recycled {
     /// A link for `bytes`, which are copied. All calls have to give as many of them.
     pub(super) fn link(&mut self, request: Request, bytes: &[u8]) -> Option<Link> {
-        // SAFETY: the pool of a living request; the list was made by this type for the same request.
-        let mut link = unsafe { Link::reused(request.pool(), &mut self.free) }?;
+        let mut link = Link::reused(request, &mut self.free)?;
         let buffer = link.buffer();
         if buffer.start.is_null() {
             let memory = request.copy(bytes)?;

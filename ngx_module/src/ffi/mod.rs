@@ -4,9 +4,11 @@
 //! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types here hold
 //! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads ([`lent::Lent`]) says why it may.
 
+pub mod built_for;
 pub mod chain;
 pub mod complex_value;
 pub mod conf;
+mod connection;
 pub mod cycle;
 pub mod environment;
 pub mod lent;
@@ -27,6 +29,7 @@ pub mod upstream_callbacks;
 pub mod upstream_conf;
 pub mod upstream_directives;
 pub mod wake;
+mod zeroed;
 
 use nginx_sys::{ngx_int_t, ngx_str_t};
 

@@ -1,18 +1,19 @@
 //! The pipe of a buffered response (`ngx_event_pipe_t`), while its filter looks at a buffer that came from the upstream.
 
-use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use nginx_sys::{ngx_buf_t, ngx_event_pipe_add_free_buf, ngx_event_pipe_t};
+use nginx_sys::{ngx_buf_t, ngx_event_pipe_add_free_buf, ngx_event_pipe_t, ngx_str_t};
 
-use super::links::{Link, empty, length_of};
-use super::upstream::filled;
-use super::{Code, ERROR, OK};
+use super::links::{Link, length_of};
+use super::request::Request;
+use super::zeroed::Zeroed;
+use super::{Code, ERROR, OK, bytes_of};
 
 /// A pipe and the buffer that its filter was called with.
 pub struct Pipe<'r> {
     raw: NonNull<ngx_event_pipe_t>,
+    request: Request,
     buffer: NonNull<ngx_buf_t>,
     /// The last piece of the buffer that was handed on.
     last: Option<NonNull<ngx_buf_t>>,
@@ -21,9 +22,14 @@ pub struct Pipe<'r> {
 
 impl<'r> Pipe<'r> {
     /// # Safety
-    /// nginx lends both to a callback that lasts for `'r`.
-    pub(super) unsafe fn new(raw: *mut ngx_event_pipe_t, buffer: *mut ngx_buf_t) -> Option<Self> {
-        Some(Self { raw: NonNull::new(raw)?, buffer: NonNull::new(buffer)?, last: None, life: PhantomData })
+    /// nginx lends both to a callback that lasts for `'r`; the pipe is the request's.
+    pub(super) unsafe fn new(
+        request: Request,
+        raw: *mut ngx_event_pipe_t,
+        buffer: *mut ngx_buf_t,
+    ) -> Option<Self> {
+        let (raw, buffer) = (NonNull::new(raw)?, NonNull::new(buffer)?);
+        Some(Self { raw, request, buffer, last: None, life: PhantomData })
     }
 
     fn get(&mut self) -> &mut ngx_event_pipe_t {
@@ -31,20 +37,21 @@ impl<'r> Pipe<'r> {
         unsafe { self.raw.as_mut() }
     }
 
-    fn buffer(&mut self) -> &mut ngx_buf_t {
-        // SAFETY: as for `get`.
-        unsafe { self.buffer.as_mut() }
+    /// The last piece that was handed on, or nginx's buffer where there is none.
+    fn last(&mut self) -> &mut ngx_buf_t {
+        // SAFETY: as for `get`; a piece is of the pipe's pool.
+        unsafe { self.last.unwrap_or(self.buffer).as_mut() }
     }
 
-    pub(super) fn context(&mut self) -> *mut c_void {
-        self.get().input_ctx
+    fn buffer(&self) -> &ngx_buf_t {
+        // SAFETY: as for `get`.
+        unsafe { self.buffer.as_ref() }
     }
 
     /// What came.
-    pub fn received(&mut self) -> &'r [u8] {
-        let (start, length) = (self.buffer().pos, length_of(self.buffer()));
-        // SAFETY: the buffer's own bytes, which nginx fills only outside of callbacks.
-        unsafe { filled(start, length) }
+    pub fn received(&self) -> &'r [u8] {
+        // SAFETY: `pos` to `last` are the buffer's own bytes, which nginx fills only outside of callbacks.
+        unsafe { bytes_of(ngx_str_t { data: self.buffer().pos, len: length_of(self.buffer()) }) }
     }
 
     /// Has `read` look at the buffer, and gives it back to nginx: now, or when the last piece of it is sent
@@ -60,19 +67,16 @@ impl<'r> Pipe<'r> {
         // Whatever comes is handed on at once.
         self.get().length = 1;
         let (shadow, flush) = (self.buffer.as_ptr(), self.get().upstream_done() == 0);
-        match self.last {
+        if self.last.is_none() {
             // SAFETY: the pipe's own buffer, nothing of which is in use.
-            None => unsafe { ngx_event_pipe_add_free_buf(self.get(), shadow) },
-            Some(mut last) => {
-                // SAFETY: a buffer that `send` made in this callback.
-                let last = unsafe { last.as_mut() };
-                last.shadow = shadow;
-                last.set_last_shadow(1);
-                // What compresses has to let it go as well.
-                last.set_flush(flush.into());
-                OK
-            }
+            return unsafe { ngx_event_pipe_add_free_buf(self.get(), shadow) };
         }
+        let last = self.last();
+        last.shadow = shadow;
+        last.set_last_shadow(1);
+        // What compresses has to let it go as well.
+        last.set_flush(flush.into());
+        OK
     }
 
     /// Sends bytes of the buffer to the client. `ERROR` when nginx has no memory.
@@ -82,31 +86,24 @@ impl<'r> Pipe<'r> {
         if start.addr() < from.addr() || start.addr() + data.len() > to.addr() {
             return ERROR;
         }
+        let request = self.request;
         let pipe = self.get();
-        // SAFETY: the pipe's pool, and its list of links of that pool.
-        let Some(mut link) = (unsafe { Link::reused(pipe.pool, &mut pipe.free) }) else { return ERROR };
+        let Some(mut link) = Link::reused(request, &mut pipe.free) else { return ERROR };
         let tag = pipe.tag;
         let piece = link.buffer();
-        *piece = empty();
+        *piece = ngx_buf_t::zeroed();
         (piece.pos, piece.last) = (start, start.wrapping_add(data.len()));
         (piece.start, piece.end, piece.num, piece.tag) = (from, to, number, tag);
         piece.set_temporary(1);
         piece.set_recycled(1);
         let piece = NonNull::from(piece);
-        // SAFETY: a buffer that this made before, or nginx's; both live as long as the callback.
-        unsafe { self.last.unwrap_or(self.buffer).as_mut() }.shadow = piece.as_ptr();
+        self.last().shadow = piece.as_ptr();
         self.last = Some(piece);
-        self.append(link);
-        OK
-    }
-
-    fn append(&mut self, link: Link) {
         let pipe = self.get();
         // SAFETY: where the chain is empty `last_in` is not looked at, and otherwise it is the end of its last link.
         let end = if pipe.in_.is_null() { &mut pipe.in_ } else { unsafe { &mut *pipe.last_in } };
-        let link = link.append_to(end);
-        // SAFETY: just appended, and of the pipe's pool.
-        pipe.last_in = unsafe { &raw mut (*link).next };
+        pipe.last_in = link.append_to(end);
+        OK
     }
 
     /// The response is complete.

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use nginx_sys::{ngx_palloc, ngx_pool_cleanup_add};
+use nginx_sys::{ngx_palloc, ngx_pool_cleanup_add, ngx_pool_t};
 use shared::ffi::guard::guard;
 
 use super::request::Request;
@@ -23,12 +23,21 @@ impl Request {
 
     /// Moves `value` into the request's memory, which drops nothing.
     pub(super) fn place<T: Copy>(self, value: T) -> Option<NonNull<T>> {
-        // SAFETY: the request lives; new memory is aligned for any type, and written before anybody reads it.
-        unsafe {
-            let place = NonNull::<T>::new(ngx_palloc(self.pool(), size_of::<T>()).cast())?;
-            place.write(value);
-            Some(place)
-        }
+        // SAFETY: the request lives, and with it its pool.
+        unsafe { place(self.pool(), value) }
+    }
+}
+
+/// Moves `value` into a pool.
+///
+/// # Safety
+/// The pool lives.
+pub(super) unsafe fn place<T: Copy>(pool: *mut ngx_pool_t, value: T) -> Option<NonNull<T>> {
+    // SAFETY: the caller's promise; new memory is aligned for any type, and written before anybody reads it.
+    unsafe {
+        let place = NonNull::<T>::new(ngx_palloc(pool, size_of::<T>()).cast())?;
+        place.write(value);
+        Some(place)
     }
 }
 

@@ -12,36 +12,37 @@ use super::request::Request;
 pub struct RequestBuffers {
     request: Request,
     first: *mut ngx_chain_t,
-    last: *mut ngx_chain_t,
+    /// Where the next link goes; null for `first`.
+    end: *mut *mut ngx_chain_t,
     own: Vec<(NonNull<ngx_buf_t>, Vec<u8>)>,
     headers: Recycled,
 }
 
 impl RequestBuffers {
     pub(super) fn new(request: Request) -> Self {
-        let none = std::ptr::null_mut();
-        Self { request, first: none, last: none, own: Vec::new(), headers: Recycled::default() }
+        let (first, end) = (std::ptr::null_mut(), std::ptr::null_mut());
+        Self { request, first, end, own: Vec::new(), headers: Recycled::default() }
     }
 
-    /// Adds an empty buffer. Without a tag it stays ours: nginx fills buffers of its own tag anew.
-    fn add(&mut self) -> Option<&mut ngx_buf_t> {
+    /// Adds a buffer. Without a tag it stays ours: nginx fills buffers of its own tag anew.
+    fn add(&mut self, fill: impl FnOnce(&mut ngx_buf_t)) -> Option<NonNull<ngx_buf_t>> {
         let mut link = Link::new(self.request)?;
+        fill(link.buffer());
         let buffer = NonNull::from(link.buffer());
-        // SAFETY: the last link, which `append_to` gave, or null; it lives as long as the request.
-        let end = unsafe { self.last.as_mut() }.map_or(&mut self.first, |last| &mut last.next);
-        self.last = link.append_to(end);
-        // SAFETY: of the request's pool, and read by nginx only after this callback.
-        Some(unsafe { &mut *buffer.as_ptr() })
+        // SAFETY: null, or a place in a link that lives as long as the request.
+        let end = unsafe { self.end.as_mut() }.unwrap_or(&mut self.first);
+        self.end = link.append_to(end);
+        Some(buffer)
     }
 
     /// Adds bytes, and says which buffer they are in; `None`, here and below, when nginx has no memory.
     pub fn add_bytes(&mut self, bytes: Vec<u8>) -> Option<usize> {
         let (start, length) = (bytes.as_ptr().cast_mut(), bytes.len());
-        let buffer = self.add()?;
-        (buffer.start, buffer.pos) = (start, start);
-        (buffer.last, buffer.end) = (start.wrapping_add(length), start.wrapping_add(length));
-        buffer.set_temporary(1);
-        let buffer = NonNull::from(buffer);
+        let buffer = self.add(|buffer| {
+            (buffer.start, buffer.pos) = (start, start);
+            (buffer.last, buffer.end) = (start.wrapping_add(length), start.wrapping_add(length));
+            buffer.set_temporary(1);
+        })?;
         // The bytes of a Vec stay where they are when it is moved.
         self.own.push((buffer, bytes));
         Some(self.own.len() - 1)
@@ -70,8 +71,6 @@ impl RequestBuffers {
         mut header: impl FnMut(usize) -> Vec<u8>,
     ) -> Option<()> {
         for original in body.buffers() {
-            // SAFETY: a buffer of the chain, which lives as long as the request.
-            let original = unsafe { original.as_ref() };
             let is_file = original.in_file() != 0;
             let length = if is_file {
                 usize::try_from(original.file_last - original.file_pos).ok()?
@@ -82,18 +81,20 @@ impl RequestBuffers {
             while done < length {
                 let size = (length - done).min(portion);
                 self.add_bytes(header(size))?;
-                let buffer = self.add()?;
-                if is_file {
-                    buffer.set_in_file(1);
-                    buffer.file = original.file;
-                    buffer.file_pos = original.file_pos + off_t::try_from(done).ok()?;
-                    buffer.file_last = buffer.file_pos + off_t::try_from(size).ok()?;
-                } else {
-                    buffer.pos = original.pos.wrapping_add(done);
-                    buffer.last = buffer.pos.wrapping_add(size);
-                    (buffer.start, buffer.end) = (buffer.pos, buffer.last);
-                    buffer.set_temporary(1);
-                }
+                let (from, count) = (off_t::try_from(done).ok()?, off_t::try_from(size).ok()?);
+                self.add(|buffer| {
+                    if is_file {
+                        buffer.set_in_file(1);
+                        buffer.file = original.file;
+                        buffer.file_pos = original.file_pos + from;
+                        buffer.file_last = buffer.file_pos + count;
+                    } else {
+                        buffer.pos = original.pos.wrapping_add(done);
+                        buffer.last = buffer.pos.wrapping_add(size);
+                        (buffer.start, buffer.end) = (buffer.pos, buffer.last);
+                        buffer.set_temporary(1);
+                    }
+                })?;
                 done += size;
             }
         }
@@ -118,8 +119,7 @@ impl RequestBuffers {
     ) -> Option<*mut ngx_chain_t> {
         let mut framed = std::ptr::null_mut();
         for buffer in chain.buffers() {
-            // SAFETY: nginx lends the chain with its buffers for the callback.
-            let length = length_of(unsafe { buffer.as_ref() });
+            let (length, buffer) = (length_of(buffer), NonNull::from(buffer));
             if length == 0 {
                 continue;
             }

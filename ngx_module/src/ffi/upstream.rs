@@ -5,23 +5,24 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_CACHE_EXPIRED, ngx_chain_writer, ngx_connection_t, ngx_file_t, ngx_http_upstream_conf_t,
-    ngx_http_upstream_header_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_t,
-    ngx_list_push, ngx_peer_connection_t, ngx_pool_cleanup_add, ngx_pool_cleanup_file,
-    ngx_pool_cleanup_file_t, ngx_str_t, ngx_table_elt_t, off_t,
+    NGX_HTTP_CACHE_EXPIRED, ngx_buf_t, ngx_chain_t, ngx_chain_writer, ngx_connection_t, ngx_file_t,
+    ngx_http_cache_t, ngx_http_upstream_conf_t, ngx_http_upstream_header_t, ngx_http_upstream_main_conf_t,
+    ngx_http_upstream_module, ngx_http_upstream_t, ngx_list_push, ngx_peer_connection_t,
+    ngx_pool_cleanup_add, ngx_pool_cleanup_file, ngx_pool_cleanup_file_t, ngx_str_t, ngx_table_elt_t, off_t,
 };
 
-use super::links::{Chain, Link, empty, length_of, tag};
+use super::links::{Chain, Link, length_of, tag};
 use super::request::Request;
 use super::request_buffers::RequestBuffers;
 use super::upstream_conf::UpstreamConf;
+use super::zeroed::Zeroed;
 use super::{Code, ERROR, OK, bytes_of};
 
 /// nginx's upstream of a request, during a callback.
 pub struct Upstream<'r> {
     raw: NonNull<ngx_http_upstream_t>,
     request: Request,
-    conf: NonNull<ngx_http_upstream_conf_t>,
+    conf: &'r UpstreamConf,
     buffers: &'r mut RequestBuffers,
     life: PhantomData<&'r mut ()>,
 }
@@ -37,30 +38,6 @@ pub struct Switches {
     pub store: bool,
 }
 
-/// A copy of a configuration for one request.
-pub(super) fn copy_of(
-    request: Request,
-    conf: NonNull<ngx_http_upstream_conf_t>,
-    change: impl FnOnce(&mut ngx_http_upstream_conf_t),
-) -> Option<NonNull<ngx_http_upstream_conf_t>> {
-    // SAFETY: the configuration lives at least as long as the request, and is not written to. A copy is as good.
-    let mut copy = unsafe { conf.read() };
-    change(&mut copy);
-    request.place(copy)
-}
-
-/// Bytes of a buffer that nginx fills only outside of callbacks.
-///
-/// # Safety
-/// `start` has so many bytes, which stay as they are for `'r`.
-pub(super) unsafe fn filled<'r>(start: *const u8, length: usize) -> &'r [u8] {
-    if length == 0 {
-        return &[];
-    }
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(start, length) }
-}
-
 /// What nginx's cache knows of a response that has expired.
 #[derive(Clone, Debug, Default)]
 pub struct Expired {
@@ -74,7 +51,7 @@ impl<'r> Upstream<'r> {
     pub(super) fn new(
         raw: NonNull<ngx_http_upstream_t>,
         request: Request,
-        conf: NonNull<ngx_http_upstream_conf_t>,
+        conf: &'r UpstreamConf,
         buffers: &'r mut RequestBuffers,
     ) -> Self {
         Self { raw, request, conf, buffers, life: PhantomData }
@@ -94,8 +71,16 @@ impl<'r> Upstream<'r> {
         &mut self.get_mut().peer
     }
 
-    pub(super) fn connection(&self) -> *mut ngx_connection_t {
-        self.get().peer.connection
+    /// The connection to the peer, while there is one.
+    pub(super) fn connection(&mut self) -> Option<&mut ngx_connection_t> {
+        // SAFETY: null, or alive until the peer is freed.
+        unsafe { self.get().peer.connection.as_mut() }
+    }
+
+    /// The request's cache, if it has one.
+    fn cache(&mut self) -> Option<&mut ngx_http_cache_t> {
+        // SAFETY: null, or alive as long as the request.
+        unsafe { self.request.get().cache.as_mut() }
     }
 
     /// The request.
@@ -109,9 +94,8 @@ impl<'r> Upstream<'r> {
     }
 
     /// The configuration for this request, whatever a try changed.
-    pub fn conf(&self) -> &'r UpstreamConf {
-        // SAFETY: the location's, or a copy in the request's pool; neither is written to.
-        unsafe { UpstreamConf::of(self.conf.as_ptr()) }
+    pub const fn conf(&self) -> &'r UpstreamConf {
+        self.conf
     }
 
     /// Has the configuration hold again.
@@ -121,8 +105,10 @@ impl<'r> Upstream<'r> {
 
     /// Has nginx try again after everything of `reasons`, until `timeout` milliseconds have passed since the first try (0: always).
     pub fn allow_retry(&mut self, reasons: usize, timeout: usize) {
-        let copy = copy_of(self.request, self.conf, |conf| {
-            (conf.next_upstream, conf.next_upstream_timeout) = (reasons, timeout);
+        let copy = self.request.place(ngx_http_upstream_conf_t {
+            next_upstream: reasons,
+            next_upstream_timeout: timeout,
+            ..*self.conf.get()
         });
         if let Some(copy) = copy {
             self.get_mut().conf = copy.as_ptr();
@@ -187,15 +173,13 @@ impl<'r> Upstream<'r> {
 
     /// What the cache knows of the response that has expired, where `wsgi_cache_revalidate` has the application asked whether it
     /// still holds.
-    pub fn expired(&self) -> Option<Expired> {
+    pub fn expired(&mut self) -> Option<Expired> {
         if self.conf().get().cache_revalidate == 0 || self.get().cache_status() != NGX_HTTP_CACHE_EXPIRED {
             return None;
         }
-        // SAFETY: a cache lives as long as its request, and so do its strings.
-        let (cache, etag) = unsafe {
-            let cache = self.request.get().cache.as_ref()?;
-            (cache, bytes_of(cache.etag).to_vec())
-        };
+        let cache = self.cache()?;
+        // SAFETY: a string of the cache's, which is copied.
+        let etag = unsafe { bytes_of(cache.etag) }.to_vec();
         let last_modified =
             if cache.last_modified == -1 { Vec::new() } else { http_time(cache.last_modified) };
         Some(Expired { etag, last_modified })
@@ -204,9 +188,9 @@ impl<'r> Upstream<'r> {
     /// Adds to what a response is cached under. `false`, here and below, when nginx has no memory.
     pub fn push_cache_key(&mut self, part: &[u8]) -> bool {
         let Some(part) = self.request.copy(part) else { return false };
-        // SAFETY: a cache lives as long as its request; its keys are an array of strings.
+        let Some(cache) = self.cache() else { return false };
+        // SAFETY: the keys are an array of strings, to which one is added.
         unsafe {
-            let Some(cache) = self.request.get().cache.as_mut() else { return false };
             let key: *mut ngx_str_t = nginx_sys::ngx_array_push(&raw mut cache.keys).cast();
             if !key.is_null() {
                 key.write(part);
@@ -229,9 +213,13 @@ impl<'r> Upstream<'r> {
 
     /// Sends a chain (`ngx_chain_writer`).
     pub fn write(&mut self, chain: Chain<'_>) -> Code {
+        self.write_raw(chain.first)
+    }
+
+    fn write_raw(&mut self, chain: *mut ngx_chain_t) -> Code {
         let writer = (&raw mut self.get_mut().writer).cast();
-        // SAFETY: the upstream's own writer, and a chain of its request.
-        unsafe { ngx_chain_writer(writer, chain.first) }
+        // SAFETY: the upstream's own writer, and a chain of its request that the callers have.
+        unsafe { ngx_chain_writer(writer, chain) }
     }
 
     /// Sends a chain with what `header` says before each buffer that is not one of [`Self::buffers`], and `end` behind the last.
@@ -242,8 +230,7 @@ impl<'r> Upstream<'r> {
         end: Option<[u8; N]>,
     ) -> Code {
         let Some(framed) = self.buffers.frame(chain, header, end) else { return ERROR };
-        // SAFETY: made just now, of the request's pool.
-        let code = self.write(unsafe { Chain::new(framed) });
+        let code = self.write_raw(framed);
         self.buffers.unframe(framed);
         code
     }
@@ -252,7 +239,7 @@ impl<'r> Upstream<'r> {
     pub fn unread(&self) -> &'r [u8] {
         let buffer = &self.get().buffer;
         // SAFETY: `pos` to `last` are bytes of the request's memory, which nginx fills only outside of callbacks.
-        unsafe { filled(buffer.pos, length_of(buffer)) }
+        unsafe { bytes_of(ngx_str_t { data: buffer.pos, len: length_of(buffer) }) }
     }
 
     /// Notes that so many bytes of it were read.
@@ -263,8 +250,7 @@ impl<'r> Upstream<'r> {
 
     /// Makes room in the buffer, of which nothing is needed any more: behind what a cache puts before a response.
     pub fn empty_buffer(&mut self) {
-        // SAFETY: a cache lives as long as its request.
-        let offset = unsafe { self.request.get().cache.as_ref() }.map_or(0, |cache| cache.header_start);
+        let offset = self.cache().map_or(0, |cache| cache.header_start);
         let buffer = &mut self.get_mut().buffer;
         let size = buffer.end.addr().saturating_sub(buffer.start.addr());
         let start = buffer.start.wrapping_add(offset.min(size));
@@ -329,7 +315,9 @@ impl<'r> Upstream<'r> {
             let Some(field) = NonNull::<ngx_table_elt_t>::new(ngx_list_push(headers).cast()) else {
                 return ERROR;
             };
-            field.write(ngx_table_elt_t { hash, key, value, lowcase_key: low.data, ..std::mem::zeroed() });
+            let mut header = ngx_table_elt_t::zeroed();
+            (header.hash, header.key, header.value, header.lowcase_key) = (hash, key, value, low.data);
+            field.write(header);
             let main: *mut ngx_http_upstream_main_conf_t =
                 (*request.get().main_conf.add(ngx_http_upstream_module.ctx_index)).cast();
             let known = nginx_sys::ngx_hash_find(&raw mut (*main).headers_in_hash, hash, low.data, low.len)
@@ -365,12 +353,8 @@ impl<'r> Upstream<'r> {
         if start.addr() < from || start.addr() + data.len() > to {
             return false;
         }
-        let pool = self.request.pool();
-        // SAFETY: nginx's list of links of the request's pool.
-        let Some(mut link) = (unsafe { Link::reused(pool, &mut self.get_mut().free_bufs) }) else {
-            return false;
-        };
-        *link.buffer() = empty();
+        let Some(mut link) = Link::reused(self.request, &mut self.get_mut().free_bufs) else { return false };
+        *link.buffer() = ngx_buf_t::zeroed();
         let piece = link.buffer();
         piece.set_flush(1);
         piece.set_memory(1);

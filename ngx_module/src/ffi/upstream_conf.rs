@@ -1,8 +1,7 @@
 //! nginx's own configuration of an upstream (`ngx_http_upstream_conf_t`), for one location.
 
 use std::ffi::CStr;
-use std::mem::zeroed;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::null_mut;
 
 use nginx_sys::{
     ngx_array_t, ngx_bufs_t, ngx_hash_init_t, ngx_http_script_compile_t, ngx_http_upstream_conf_t,
@@ -14,8 +13,10 @@ use super::conf::{Conf, Refusal};
 use super::links::tag;
 use super::upstream_callbacks::peer_init;
 use super::upstream_directives::{DIRECTIVES, Field, unset_pointer};
+use super::zeroed::Zeroed;
 
 /// nginx's own configuration of an upstream.
+#[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct UpstreamConf(ngx_http_upstream_conf_t);
 
@@ -54,6 +55,8 @@ impl WrittenTimeouts {
 pub struct RetryRules {
     /// `wsgi_next_upstream`.
     pub reasons: usize,
+    /// `wsgi_next_upstream_tries`.
+    pub tries: usize,
     /// `wsgi_next_upstream_timeout`, in milliseconds.
     pub timeout: usize,
 }
@@ -64,24 +67,10 @@ pub const UNSET: usize = usize::MAX;
 /// `NGX_CONF_UNSET` in a field of two bits, which is read without its sign.
 const UNSET_BITS: i32 = 3;
 
-/// The one upstream that all process groups are: its peers are ours to find. nginx only reads it.
-struct AnyGroup(ngx_http_upstream_srv_conf_t);
-
-// SAFETY: nothing writes to it.
-unsafe impl Sync for AnyGroup {}
-
-static ANY_GROUP: AnyGroup = {
-    // SAFETY: all zeroes is an upstream without servers.
-    let mut upstream: ngx_http_upstream_srv_conf_t = unsafe { zeroed() };
-    upstream.peer.init = Some(peer_init);
-    AnyGroup(upstream)
-};
-
 impl Default for UpstreamConf {
     /// Nothing is written.
     fn default() -> Self {
-        // SAFETY: all zeroes is a valid value of every field.
-        let mut conf: ngx_http_upstream_conf_t = unsafe { zeroed() };
+        let mut conf = ngx_http_upstream_conf_t::zeroed();
         DIRECTIVES.iter().filter_map(|row| row.field.as_ref()).for_each(|field| (field.unset)(&mut conf));
         conf.cache_zone = unset_pointer();
         conf.set_cache(UNSET_BITS);
@@ -134,20 +123,24 @@ fn switch(bits: i32) -> Option<bool> {
 }
 
 impl UpstreamConf {
-    pub(super) fn as_ptr(&self) -> NonNull<ngx_http_upstream_conf_t> {
+    pub(super) const fn as_ptr(&self) -> *mut ngx_http_upstream_conf_t {
         // nginx only reads what a request's upstream is configured with.
-        NonNull::from(&self.0)
-    }
-
-    /// # Safety
-    /// The configuration lives for `'c`, and nobody writes to it meanwhile.
-    pub(super) const unsafe fn of<'c>(conf: *const ngx_http_upstream_conf_t) -> &'c Self {
-        // SAFETY: the caller's promise; the types are the same.
-        unsafe { &*conf.cast() }
+        (&raw const self.0).cast_mut()
     }
 
     pub(super) const fn get(&self) -> &ngx_http_upstream_conf_t {
         &self.0
+    }
+
+    /// The same with other timeouts.
+    pub(super) const fn with_timeouts(&self, timeouts: Timeouts) -> Self {
+        let Timeouts { connect, send, read } = timeouts;
+        Self(ngx_http_upstream_conf_t {
+            connect_timeout: connect,
+            send_timeout: send,
+            read_timeout: read,
+            ..self.0
+        })
     }
 
     /// The timeouts as written.
@@ -168,7 +161,9 @@ impl UpstreamConf {
 
     /// When a request is sent once more.
     pub const fn retry_rules(&self) -> RetryRules {
-        RetryRules { reasons: self.0.next_upstream, timeout: self.0.next_upstream_timeout }
+        let ngx_http_upstream_conf_t { next_upstream, next_upstream_tries, next_upstream_timeout, .. } =
+            self.0;
+        RetryRules { reasons: next_upstream, tries: next_upstream_tries, timeout: next_upstream_timeout }
     }
 
     /// Has nginx read the words of a directive into its field.
@@ -241,7 +236,7 @@ impl UpstreamConf {
         let mut path = conf.copy(&[path, b"\0"].concat())?;
         // SAFETY: zeroes are an empty request to compile; the path and what is compiled are of the configuration's pool.
         unsafe {
-            let mut compile: ngx_http_script_compile_t = zeroed();
+            let mut compile = ngx_http_script_compile_t::zeroed();
             compile.cf = conf.raw();
             compile.source = &raw mut path;
             compile.lengths = &raw mut self.0.store_lengths;
@@ -277,7 +272,10 @@ impl UpstreamConf {
         inner.pass_request_body = 1;
         inner.intercept_errors = intercept_errors.into();
         inner.module = text(c"wsgi");
-        inner.upstream = (&raw const ANY_GROUP.0).cast_mut();
+        // The upstream has no servers: its peers are ours to find.
+        let mut upstream = ngx_http_upstream_srv_conf_t::zeroed();
+        upstream.peer.init = Some(peer_init);
+        inner.upstream = conf.place_in_pool(upstream)?.as_ptr();
         self.finish_paths(conf)?;
         self.hide_headers(outer, conf, hidden_headers)
     }
@@ -300,7 +298,7 @@ impl UpstreamConf {
         let mut outer = outer.0;
         // SAFETY: nginx's own, during the callback; all zeroes is an empty request for a hash, and the names live for ever.
         let code = unsafe {
-            let mut hash: ngx_hash_init_t = zeroed();
+            let mut hash = ngx_hash_init_t::zeroed();
             (hash.max_size, hash.bucket_size) = (512, 128);
             hash.name = c"wsgi_hide_headers_hash".as_ptr().cast_mut();
             let (inner, outer) = (&raw mut self.0, &raw mut outer);

@@ -66,7 +66,7 @@ macro_rules! values {
             const TAKES: u32 = $takes;
             const SETTER: Setter = nginx_sys::$setter;
             fn unset() -> $type { $unset }
-            fn is_unset(value: &$type) -> bool { *value == $unset }
+            fn is_unset(value: &$type) -> bool { value == &$unset }
             $(fn default() -> Option<$type> { Some($default) })?
             $(fn post() -> *mut c_void { $post })?
         }

@@ -1,13 +1,12 @@
 //! Daemon mode in nginx's own upstream machinery: its timeouts, buffers, temporary files, cache and `$upstream_*` variables work
 //! as for its other upstreams.
 //!
-//! What is ours: the request as frames ([`request`]), the connections ([`peer`], [`descriptors`]), the response from frames ([`response`]),
+//! What is ours: the request as frames ([`request`]), the connections ([`peer`]), the response from frames ([`response`]),
 //! and when a request is sent once more ([`retry`]). All of it runs on the event loop's thread, and belongs to one request
 //! ([`UpstreamRequest`]) that its pool frees. [`directives`] and [`merge`] are nginx's directives of an upstream.
 
 #![deny(unsafe_code)]
 
-mod descriptors;
 pub mod directives;
 pub mod merge;
 mod peer;
@@ -21,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use shared::http::packed::Packed;
+use shared::wire::Conversation;
 
 use crate::ffi::links::Chain;
 use crate::ffi::peer::ConnectionId;
@@ -29,7 +29,8 @@ use crate::ffi::request::Request;
 use crate::ffi::upstream::{Switches, Upstream};
 use crate::ffi::upstream_callbacks::{self, Callbacks};
 use crate::ffi::upstream_conf::{Caches, Timeouts, UpstreamConf};
-use crate::ffi::{Code, OK};
+use crate::ffi::{Code, OK, built_for};
+use crate::log;
 
 /// Where a process group is, as a worker of nginx knows it.
 #[derive(Debug)]
@@ -51,16 +52,16 @@ struct UpstreamRequest {
     streamed: bool,
     /// The worker is asked for a head only; a HEAD request whose response is to be cached asks for all of it.
     head_only: bool,
-    connection: Option<Box<peer::Connection>>,
+    conversation: Option<Box<Conversation>>,
     frames: request::Frames,
     /// The response is complete.
     ended: bool,
     /// It was answered in a way that no other worker is to be asked.
     is_final: bool,
-    /// It is certain that it was not begun.
-    was_never_started: bool,
-    /// It was tried before.
-    is_retry: bool,
+    /// How often it was sent.
+    tries: u32,
+    /// How often a worker gave it back.
+    given_back: u32,
     /// How the upstream was before a response came.
     untouched: Switches,
 }
@@ -79,12 +80,12 @@ pub fn begin(
         mount,
         streamed,
         head_only: request.is_head(),
-        connection: None,
+        conversation: None,
         frames: request::Frames::default(),
         ended: false,
         is_final: false,
-        was_never_started: false,
-        is_retry: false,
+        tries: 0,
+        given_back: 0,
         untouched: Switches::default(),
     };
     upstream_callbacks::begin(request, streamed, timeouts, state)
@@ -99,6 +100,10 @@ impl Callbacks for UpstreamRequest {
 
     fn caches(request: &Request) -> Option<&Caches> {
         request.main_conf().map(|main| &main.caches)
+    }
+
+    fn is_usable(request: &Request) -> bool {
+        built_for::check_upstream(request).map_err(|another| log::emergency(&another.to_string())).is_ok()
     }
 
     fn create_key(&mut self, upstream: &mut Upstream<'_>) -> Code {
@@ -143,8 +148,8 @@ impl Callbacks for UpstreamRequest {
         self.disconnect(upstream);
     }
 
-    fn receive_descriptor(&mut self, file: OwnedFd) {
-        self.keep_descriptor(file);
+    fn receive_descriptors(&mut self, files: Vec<OwnedFd>, is_truncated: bool) {
+        self.take_descriptors(files, is_truncated);
     }
 
     fn idle_ended(connection: ConnectionId) {

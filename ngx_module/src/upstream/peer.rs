@@ -1,13 +1,11 @@
 //! Connections to a group's workers: those of before, the most recent first, and new ones.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
-use shared::wire::Reader;
-use shared::wire::decode::Side;
-use shared::wire::session::ServerSide;
+use shared::wire::Conversation;
 
 use super::UpstreamRequest;
 use crate::ffi::peer::{ConnectionId, IdleConnection};
@@ -17,19 +15,10 @@ use crate::ffi::{Code, ERROR, OK};
 /// The most connections to one group that a worker of nginx keeps while nothing is asked over them.
 const MAX_IDLE: usize = 256;
 
-/// What is said over a connection to a worker.
-pub(super) struct Connection {
-    pub(super) reader: Reader,
-    pub(super) session: ServerSide,
-    /// Descriptors that came and belong to file frames that are still to come.
-    pub(super) files: VecDeque<OwnedFd>,
-    is_new: bool,
-}
-
 /// A connection that waits for the next request.
 struct Idle {
     socket: IdleConnection,
-    connection: Box<Connection>,
+    conversation: Box<Conversation>,
 }
 
 thread_local! {
@@ -46,36 +35,32 @@ impl UpstreamRequest {
         // A streamed body cannot be sent twice, so that its connection is to be one that surely takes it; so is that of another try.
         let is_retry = self.begin_try(upstream);
         let kept = if self.streamed || is_retry { None } else { take(&self.group.name) };
-        let (mut connection, socket) = match kept {
-            Some(idle) => (idle.connection, Some(idle.socket)),
-            None => {
-                let connection = Connection {
-                    reader: Reader::new(Side::Worker),
-                    session: ServerSide::new(),
-                    files: VecDeque::new(),
-                    is_new: true,
-                };
-                (Box::new(connection), None)
-            }
+        let (mut conversation, socket) = match kept {
+            Some(idle) => (idle.conversation, Some(idle.socket)),
+            None => (Box::new(Conversation::new()), None),
         };
-        let Some(number) = connection.session.begin(self.head_only) else { return ERROR };
-        self.frames.renumber(upstream.buffers(), number, std::mem::take(&mut connection.is_new));
-        self.connection = Some(connection);
+        let Some(begun) = conversation.begin(self.head_only, self.frames.body()) else { return ERROR };
+        self.frames.renumber(upstream.buffers(), begun);
+        self.conversation = Some(conversation);
         socket.map_or(OK, |socket| upstream.use_connection(socket))
     }
 
     pub(super) fn disconnect(&mut self, upstream: &mut Upstream<'_>) {
-        self.settle(upstream);
-        let Some(connection) = self.connection.take() else { return };
-        let is_done = self.ended
-            && connection.session.is_idle()
-            && !connection.reader.is_in_frame()
-            && connection.files.is_empty();
-        if !is_done {
+        let Some(conversation) = self.conversation.take() else { return };
+        self.settle(upstream, &conversation);
+        // All that came was read.
+        if !self.ended || !conversation.may_be_kept(&[]) {
             return;
         }
         if let Some(socket) = upstream.keep_connection::<Self>() {
-            keep(&self.group.name, Idle { socket, connection });
+            keep(&self.group.name, Idle { socket, conversation });
+        }
+    }
+
+    /// Keeps descriptors for the file frame that they belong to; where nothing is asked, they are closed.
+    pub(super) fn take_descriptors(&mut self, files: Vec<OwnedFd>, is_truncated: bool) {
+        if let Some(conversation) = &mut self.conversation {
+            conversation.take_descriptors(files, is_truncated);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The request as frames: the head, and nginx's buffers of the body between headers of ours.
 
 use shared::wire::frame::LONGEST_DATA;
-use shared::wire::{BodyMode, Kind, encode};
+use shared::wire::{Begun, BodyMode, Kind, encode};
 
 use super::UpstreamRequest;
 use super::directives::cache;
@@ -19,6 +19,7 @@ const MAX_COPIED: u64 = 16 * 1024;
 #[derive(Default)]
 pub(super) struct Frames {
     number: u16,
+    mode: Option<BodyMode>,
     /// How long the hello is, with which the first buffer begins.
     hello: usize,
     /// Where the frames of the first buffer begin. Each further buffer is one frame's header.
@@ -31,8 +32,14 @@ pub(super) struct Frames {
 const NUMBER_AT: usize = 6;
 
 impl Frames {
+    /// How the body comes.
+    pub(super) fn body(&self) -> BodyMode {
+        self.mode.unwrap_or(BodyMode::None)
+    }
+
     /// Gives the frames the number of their exchange, and says hello where the connection is new.
-    pub(super) fn renumber(&mut self, buffers: &mut RequestBuffers, number: u16, greet: bool) {
+    pub(super) fn renumber(&mut self, buffers: &mut RequestBuffers, begun: Begun) {
+        let number = begun.exchange;
         self.number = number;
         self.body_ended = false;
         let in_first = self.first.iter().map(|at| (0, *at));
@@ -41,7 +48,7 @@ impl Frames {
                 place.copy_from_slice(&number.to_le_bytes());
             }
         }
-        buffers.skip(0, if greet { 0 } else { self.hello });
+        buffers.skip(0, if begun.needs_hello { 0 } else { self.hello });
     }
 }
 
@@ -95,6 +102,7 @@ impl UpstreamRequest {
             encode::body_end(&mut bytes, 0);
         }
         self.frames.first = frames;
+        self.frames.mode = Some(mode);
         upstream.buffers().add_bytes(bytes)?;
         if stored && mode == BodyMode::Pushed && !is_copied {
             upstream.add_body(LONGEST_DATA, |length| encode::header(Kind::Body, 0, length).to_vec())?;

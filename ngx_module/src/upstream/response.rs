@@ -2,12 +2,14 @@
 
 mod body;
 
+use shared::fault::Fault;
 use shared::log::Level;
-use shared::wire::decode::{Side, header};
-use shared::wire::{Frame, HEADER, Kind, Reader, WireError};
+use shared::wire::conversation::kept_head;
+use shared::wire::{Conversation, Event, WireError};
 use shared::wsgi::response::OwnedResponseHead;
 
 use super::{UpstreamRequest, retry};
+use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
 use crate::ffi::upstream::{Switches, Upstream};
 use crate::ffi::{AGAIN, Code, ERROR, OK};
@@ -15,34 +17,30 @@ use crate::log;
 
 const INVALID_HEADER: Code = nginx_sys::NGX_HTTP_UPSTREAM_INVALID_HEADER as Code;
 
-/// What a frame before the body asks for.
+/// What a worker says before the body.
 enum Step {
     More,
-    Head(OwnedResponseHead, bool),
+    Head(OwnedResponseHead, Shape),
     Failed(u16, u16),
-    NeverStarted,
+    GoAway,
+}
+
+/// What a head says about the body.
+#[derive(Clone, Copy)]
+struct Shape {
+    is_file: bool,
+    has_body: bool,
 }
 
 impl UpstreamRequest {
-    fn log(&self, level: Level, message: &[u8]) {
-        log::request(self.request, level, message);
-    }
-
     fn complain(&self, error: WireError) {
         let text = format!("process group {}: its process sent {error}", self.group.name);
-        self.log(Level::Error, text.as_bytes());
-    }
-
-    fn log_cause(&self, cause: &[u8]) {
-        if !cause.is_empty() {
-            let text = format!("process group {}: {}", self.group.name, String::from_utf8_lossy(cause));
-            self.log(Level::Error, text.as_bytes());
-        }
+        log::request(self.request, Fault::Protocol.reply().level, text.as_bytes());
     }
 
     pub(super) fn read_head(&mut self, upstream: &mut Upstream<'_>) -> Code {
         if upstream.is_cached() {
-            return Self::read_cached(upstream);
+            return read_cached(upstream);
         }
         loop {
             let bytes = upstream.unread();
@@ -62,77 +60,48 @@ impl UpstreamRequest {
                     upstream.empty_buffer();
                     return AGAIN;
                 }
-                Step::Head(head, is_file) => return self.take_head(upstream, &head, is_file),
+                Step::Head(head, shape) => return self.take_head(upstream, &head, shape),
                 Step::Failed(status, retry_after) => return self.fail(upstream, status, retry_after),
-                Step::NeverStarted => {
-                    self.was_never_started = true;
-                    Self::retry_always(upstream);
-                    return INVALID_HEADER;
-                }
+                // `peer.free`, which is next, has nginx ask another one.
+                Step::GoAway => return INVALID_HEADER,
             }
         }
     }
 
-    /// Reads one frame before the body; `None` when more has to come first.
+    /// Reads one event before the body; `None` when more has to come first.
     fn step(&mut self, upstream: &Upstream<'_>, bytes: &[u8]) -> Result<Option<(Step, usize)>, WireError> {
-        let Some(connection) = &mut self.connection else { return Err(WireError::NotNeat) };
+        let Some(conversation) = &mut self.conversation else { return Err(WireError::NotNeat) };
         // A head that is to be cached has to lie in the buffer as a whole.
-        if upstream.switches().cacheable && !connection.reader.is_in_frame() {
-            match header(bytes, Side::Worker)? {
-                Some(header) if header.kind == Kind::Head && bytes.len() < HEADER + header.length => {
-                    return Ok(None);
-                }
-                Some(_) => {}
-                None => return Ok(None),
-            }
+        if upstream.switches().cacheable && !conversation.has_whole_head(bytes)? {
+            return Ok(None);
         }
         let mut input = bytes;
-        let received = connection.reader.next(&mut input)?;
-        let used = bytes.len() - input.len();
-        let Some(received) = received else { return Ok(Some((Step::More, used))) };
-        connection.session.take(&received)?;
-        let step = match received.frame {
-            Frame::Head { head, is_file } => Step::Head(head, is_file),
-            Frame::Failed { status, retry_after, cause } => {
-                let cause = cause.to_vec();
-                self.log_cause(&cause);
+        let step = match conversation.next(&mut input)? {
+            Some(Event::Head { head, is_file, has_body }) => Step::Head(head, Shape { is_file, has_body }),
+            Some(Event::Failed { status, retry_after, cause }) => {
+                log_cause(self.request, &self.group.name, cause);
                 Step::Failed(status, retry_after)
             }
-            Frame::GoAway => Step::NeverStarted,
-            Frame::Log(level, message) => {
+            Some(Event::GoAway) => Step::GoAway,
+            Some(Event::Log(level, message)) => {
                 log::request(self.request, level, message);
                 Step::More
             }
-            _ => Step::More,
+            // nginx's upstreams know no informational responses. The others do not stand before a head.
+            None
+            | Some(Event::Informational(_) | Event::WantBody(_) | Event::Data(_) | Event::File { .. })
+            | Some(Event::Flush | Event::Trailers(_) | Event::End) => Step::More,
         };
-        Ok(Some((step, used)))
+        Ok(Some((step, bytes.len() - input.len())))
     }
 
-    /// Reads a head out of the cache: the same bytes, without a worker behind them.
-    fn read_cached(upstream: &mut Upstream<'_>) -> Code {
-        let bytes = upstream.unread();
-        let mut reader = Reader::new(Side::Worker);
-        let mut input = bytes;
-        loop {
-            let head = match reader.next(&mut input) {
-                Ok(Some(received)) => match received.frame {
-                    Frame::Head { head, .. } => head,
-                    _ => continue,
-                },
-                Ok(None) | Err(_) => return INVALID_HEADER,
-            };
-            upstream.consume(bytes.len() - input.len());
-            return fill(upstream, &head, false);
-        }
-    }
-
-    fn take_head(&mut self, upstream: &mut Upstream<'_>, head: &OwnedResponseHead, is_file: bool) -> Code {
-        let code = fill(upstream, head, is_file);
+    fn take_head(&mut self, upstream: &mut Upstream<'_>, head: &OwnedResponseHead, shape: Shape) -> Code {
+        let code = fill(upstream, head, shape.is_file);
         if code != OK {
             return code;
         }
         let mut switches = upstream.switches();
-        if self.head_only || !head.has_body() {
+        if !shape.has_body {
             // What a HEAD request gets must not be taken for the file.
             switches.store = false;
             if let Err(error) = self.read_to_end(upstream) {
@@ -140,11 +109,12 @@ impl UpstreamRequest {
                 return INVALID_HEADER;
             }
         }
-        if is_file {
+        if shape.is_file {
             (switches.cacheable, switches.store) = (false, false);
         }
-        let is_whole = self.ended || ends_here(upstream.unread());
-        if is_file || is_whole && !switches.cacheable && !switches.store {
+        let ends_here = |conversation: &Conversation| conversation.has_end(upstream.unread());
+        let is_whole = self.ended || self.conversation.as_deref().is_some_and(ends_here);
+        if shape.is_file || is_whole && !switches.cacheable && !switches.store {
             switches.buffering = false;
         }
         upstream.set_switches(switches);
@@ -204,14 +174,19 @@ fn fill(upstream: &mut Upstream<'_>, head: &OwnedResponseHead, is_file: bool) ->
     OK
 }
 
-/// Whether the whole rest of a response is here.
-fn ends_here(mut bytes: &[u8]) -> bool {
-    while let Ok(Some(header)) = header(bytes, Side::Worker) {
-        let Some(rest) = bytes.get(HEADER + header.length..) else { return false };
-        if header.kind == Kind::End {
-            return true;
-        }
-        bytes = rest;
+/// Reads a head out of the cache: the same bytes, without a worker behind them.
+fn read_cached(upstream: &mut Upstream<'_>) -> Code {
+    let bytes = upstream.unread();
+    let mut input = bytes;
+    let Some(head) = kept_head(&mut input) else { return INVALID_HEADER };
+    upstream.consume(bytes.len() - input.len());
+    fill(upstream, &head, false)
+}
+
+/// Logs why a worker did not answer, unless it has done so itself.
+fn log_cause(request: Request, group: &str, cause: &[u8]) {
+    if !cause.is_empty() {
+        let text = format!("process group {group}: {}", String::from_utf8_lossy(cause));
+        log::request(request, Level::Error, text.as_bytes());
     }
-    false
 }

@@ -12,6 +12,9 @@ use nginx_sys::{
     NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF,
 };
 
+use shared::client::retry::{self, Attempt, Retry};
+use shared::wire::{Conversation, Cut};
+
 use super::UpstreamRequest;
 use crate::ffi::upstream::Upstream;
 
@@ -49,28 +52,40 @@ impl UpstreamRequest {
     /// Begins a try under the rules of the configuration, whatever was allowed for the one before. Whether it is not the first.
     pub(super) fn begin_try(&mut self, upstream: &mut Upstream<'_>) -> bool {
         upstream.restore_conf();
-        std::mem::replace(&mut self.is_retry, true)
+        self.tries += 1;
+        self.tries > 1
     }
 
-    /// Settles how often nginx may try again, now that a try is over (`peer.free`).
-    pub(super) fn settle(&mut self, upstream: &mut Upstream<'_>) {
+    /// Settles whether nginx may try again, now that a try is over (`peer.free`).
+    pub(super) fn settle(&mut self, upstream: &mut Upstream<'_>, conversation: &Conversation) {
         if self.is_final {
             upstream.set_tries(0);
             return;
         }
-        if std::mem::take(&mut self.was_never_started) {
-            // A worker that leaves costs no try: another was allowed when its word came.
-            return;
+        let rules = upstream.conf().retry_rules();
+        let cut = conversation.cut(upstream.sent_to_peer().is_some_and(|sent| sent > 0));
+        self.given_back += u32::from(cut == Cut::NotBegun);
+        let attempt = Attempt {
+            cut,
+            can_resend: !self.streamed || !upstream.request_sent(),
+            has_waited: false,
+            tries: self.tries - self.given_back.min(self.tries),
+            max_tries: u32::try_from(rules.tries).unwrap_or(u32::MAX),
+            given_back: self.given_back,
+            is_off: rules.reasons & OFF != 0,
+        };
+        match retry::decide(&attempt) {
+            Retry::Free => return upstream.allow_retry(ANY_REASON, 0),
+            Retry::Spend => upstream.allow_retry(ANY_REASON, rules.timeout),
+            // nginx knows its own rules: what is named, which methods are idempotent, and what has left for the client.
+            Retry::IfConfigured => {}
+            Retry::Never if cut == Cut::NotBegun => return upstream.set_tries(0),
+            Retry::Never => {}
         }
         upstream.set_tries(upstream.tries().saturating_sub(1));
-        let unsent = upstream.sent_to_peer().is_none_or(|sent| sent == 0);
-        let rules = upstream.conf().retry_rules();
-        if unsent && rules.reasons & OFF == 0 {
-            upstream.allow_retry(ANY_REASON, rules.timeout);
-        }
     }
 
-    /// Has nginx try again whatever the configuration says: the worker did not begin, or nothing may be asked at all.
+    /// Has nginx try again whatever the configuration says.
     pub(super) fn retry_always(upstream: &mut Upstream<'_>) {
         upstream.allow_retry(ANY_REASON, 0);
     }

@@ -14,6 +14,6 @@ pub fn prepare(py: Python<'_>) {
 }
 
 /// The Python string of a numbered key.
-pub fn of_key<'py>(py: Python<'py>, key: Key) -> Option<&'py Bound<'py, PyString>> {
+pub fn of_key(py: Python<'_>, key: Key) -> Option<&Bound<'_, PyString>> {
     KEYS.get()?.get(key as usize).map(|name| name.bind(py))
 }

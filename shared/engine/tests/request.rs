@@ -27,7 +27,7 @@ fn answer(acts: &[Act]) -> String {
 
 /// An application that answers with what the expression gives.
 fn evaluate(name: &str, before: &str, expression: &str) -> std::path::PathBuf {
-    let before: String = before.lines().map(|line| format!("    {line}\n")).collect();
+    let before = before.lines().map(|line| format!("    {line}\n")).collect::<Vec<_>>().concat();
     let text = format!(
         "import io, logging, os, subprocess, sys, threading, multiprocessing, signal\ndef application(environ, start_response):\n\
          {before}    result = {expression}\n    start_response('200 OK', [])\n    return [str(result).encode()]\n"

@@ -18,7 +18,7 @@ fn send(data: &[u8]) -> Act {
 
 /// An application whose body is the given lines.
 fn app(name: &str, body: &str) -> std::path::PathBuf {
-    let lines: String = body.lines().map(|line| format!("    {line}\n")).collect();
+    let lines = body.lines().map(|line| format!("    {line}\n")).collect::<Vec<_>>().concat();
     let text = format!(
         "import sys, io\nHEADERS = [('Content-Type', 'text/plain')]\nclosed = []\n\
          def application(environ, start_response):\n{lines}"

@@ -81,9 +81,10 @@ enum Life {
 
 /// The life of a zygote, and of the workers forked from it; gives the exit code.
 pub fn live() -> i32 {
-    // SAFETY: the supervisor hands these over, and nothing was opened before.
-    let [conf, commands, reports, listener, board, lifeline] =
-        [3, 4, 5, 6, 7, 8].map(|number| unsafe { launch::take(number) });
+    let [conf, commands, reports, listener, board, lifeline] = [3, 4, 5, 6, 7, 8].map(|number| {
+        // SAFETY: the supervisor hands these over, and nothing was opened before.
+        unsafe { launch::take(number) }
+    });
     worker::report_to(reports);
     shared::ffi::guard::tell_panics_to(|message| worker::log(Level::Critical, message.as_bytes()));
     match Zygote::new(std::fs::File::from(conf), commands, listener, board, lifeline) {

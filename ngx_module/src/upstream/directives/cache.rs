@@ -77,7 +77,7 @@ pub(crate) fn create_key(request: Request, upstream: &mut Upstream<'_>) -> Code 
 }
 
 /// What is asked where the response is to be cached, which nginx has decided by now.
-pub(crate) fn asks_for(upstream: &Upstream<'_>) -> Option<ForCache> {
+pub(crate) fn asks_for(upstream: &mut Upstream<'_>) -> Option<ForCache> {
     if !upstream.switches().cacheable {
         return None;
     }

@@ -1,47 +1,68 @@
-//! The body of a worker's response, as nginx sends it: unbuffered, where its frames are taken as they come, or through nginx's pipe.
+//! The body of a worker's response, as nginx sends it: unbuffered, where its parts are taken as they come, or through nginx's pipe.
 
-use shared::wire::{Frame, Kind, WireError};
+use std::os::fd::OwnedFd;
+
+use shared::wire::{Event, Kind, WireError};
 
 use super::super::UpstreamRequest;
+use super::log_cause;
 use crate::ffi::pipe::Pipe;
 use crate::ffi::upstream::Upstream;
 use crate::ffi::{Code, ERROR, OK};
 use crate::log;
 
-/// What a frame of the body is.
-enum Piece<'b> {
+/// A range of a file, as nginx counts it.
+struct FileRange {
+    file: OwnedFd,
+    from: i64,
+    to: i64,
+}
+
+/// A part of the body.
+enum Part<'b> {
     Data(&'b [u8]),
-    File(u64, u64),
+    File(FileRange),
     End,
     Cut,
     Nothing,
 }
 
 impl UpstreamRequest {
-    /// Reads the next frame of the body.
-    fn next_piece<'b>(&mut self, input: &mut &'b [u8]) -> Result<Option<Piece<'b>>, WireError> {
-        let Some(connection) = &mut self.connection else { return Ok(None) };
-        let before = *input;
-        let Some(received) = connection.reader.next(input)? else { return Ok(None) };
-        connection.session.take(&received)?;
-        Ok(Some(match received.frame {
-            // A portion of data is the last that was used of the input.
-            Frame::Chunk(data) => {
-                let used = before.len() - input.len();
-                Piece::Data(before.get(used.saturating_sub(data.len())..used).unwrap_or_default())
+    /// Reads the next part of the body; `None` when more has to come first.
+    fn next_part<'b>(&mut self, input: &mut &'b [u8]) -> Result<Option<Part<'b>>, WireError> {
+        let Some(conversation) = &mut self.conversation else { return Ok(None) };
+        let event = match conversation.next(input) {
+            Ok(event) => event,
+            // The response was whole: only the connection is of no use any more.
+            Err(_) if self.ended => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(event) = event else { return Ok(None) };
+        Ok(Some(match event {
+            Event::Data(data) => Part::Data(data),
+            Event::File { file, offset, length } => {
+                let end = offset.checked_add(length).ok_or(WireError::NotInFile)?;
+                let signed = |number: u64| i64::try_from(number).map_err(|_| WireError::NotInFile);
+                Part::File(FileRange { file, from: signed(offset)?, to: signed(end)? })
             }
-            Frame::File { offset, length } => Piece::File(offset, length),
-            Frame::End => Piece::End,
-            Frame::Failed { cause, .. } => {
-                let cause = cause.to_vec();
-                self.log_cause(&cause);
-                Piece::Cut
+            Event::End => {
+                self.ended = true;
+                Part::End
             }
-            Frame::Log(level, message) => {
+            Event::Failed { cause, .. } => {
+                log_cause(self.request, &self.group.name, cause);
+                Part::Cut
+            }
+            Event::Log(level, message) => {
                 log::request(self.request, level, message);
-                Piece::Nothing
+                Part::Nothing
             }
-            _ => Piece::Nothing,
+            // Whatever comes is handed on at once, so that there is nothing to flush; nginx's upstreams of this kind have no trailers.
+            // The others do not stand here.
+            Event::Flush | Event::Trailers(_) => Part::Nothing,
+            Event::Informational(_) | Event::Head { .. } | Event::WantBody(_) | Event::GoAway => {
+                Part::Nothing
+            }
         }))
     }
 
@@ -49,13 +70,7 @@ impl UpstreamRequest {
     pub(super) fn read_to_end(&mut self, upstream: &mut Upstream<'_>) -> Result<(), WireError> {
         let bytes = upstream.unread();
         let mut input = bytes;
-        while !self.ended {
-            match self.next_piece(&mut input)? {
-                None => break,
-                Some(Piece::End) => self.ended = true,
-                Some(_) => {}
-            }
-        }
+        while self.next_part(&mut input)?.is_some() {}
         upstream.consume(bytes.len() - input.len());
         Ok(())
     }
@@ -64,83 +79,72 @@ impl UpstreamRequest {
     pub(crate) fn read_unbuffered(&mut self, upstream: &mut Upstream<'_>, bytes: usize) -> Code {
         let mut input = upstream.take_received(bytes);
         loop {
-            let failed = match self.next_piece(&mut input) {
+            match self.next_part(&mut input) {
                 Ok(None) => return OK,
-                Ok(Some(Piece::Nothing)) => None,
-                Ok(Some(Piece::Data(data))) => {
+                Ok(Some(Part::Nothing)) => {}
+                Ok(Some(Part::Data(data))) => {
                     if !upstream.send_received(data) {
                         return ERROR;
                     }
-                    None
                 }
-                Ok(Some(Piece::File(offset, length))) => self.send_file(upstream, offset, length).err(),
-                Ok(Some(Piece::End)) => {
-                    self.ended = true;
-                    upstream.set_more(false);
-                    None
+                Ok(Some(Part::File(range))) => {
+                    if range.from < range.to && !upstream.send_file(range.file, range.from, range.to) {
+                        return ERROR;
+                    }
                 }
-                Ok(Some(Piece::Cut)) => {
-                    self.cut();
+                Ok(Some(Part::End)) => upstream.set_more(false),
+                Ok(Some(Part::Cut)) => {
+                    self.cut(None);
                     upstream.set_error();
                     return OK;
                 }
-                Err(error) => Some(error),
-            };
-            if let Some(error) = failed {
-                self.complain(error);
-                self.cut();
-                upstream.set_error();
-                return OK;
+                Err(error) => {
+                    self.cut(Some(error));
+                    upstream.set_error();
+                    return OK;
+                }
             }
         }
     }
 
     /// Has the client see that the response is not complete.
-    fn cut(&self) {
-        self.request.reset_at_close();
-    }
-
-    fn send_file(&mut self, upstream: &mut Upstream<'_>, offset: u64, length: u64) -> Result<(), WireError> {
-        let range = self.take_file(offset, length)?;
-        if range.from == range.to || upstream.send_file(range.file, range.from, range.to) {
-            return Ok(());
+    fn cut(&self, why: Option<WireError>) {
+        if let Some(error) = why {
+            self.complain(error);
         }
-        Err(WireError::Descriptor)
+        self.request.reset_at_close();
     }
 
     /// Takes a buffer of a buffered response (`ngx_http_fastcgi_input_filter`).
     pub(crate) fn read_buffered(&mut self, pipe: &mut Pipe<'_>) -> Code {
         let mut input = pipe.received();
         loop {
-            let failed = match self.next_piece(&mut input) {
+            match self.next_part(&mut input) {
                 Ok(None) => return OK,
-                Ok(Some(Piece::Nothing)) => None,
-                Ok(Some(Piece::Data(data))) => {
+                Ok(Some(Part::Nothing)) => {}
+                Ok(Some(Part::Data(data))) => {
                     let code = pipe.send(data);
                     if code != OK {
                         return code;
                     }
-                    None
                 }
-                Ok(Some(Piece::End)) => {
-                    self.ended = true;
-                    pipe.set_done();
-                    None
-                }
-                Ok(Some(Piece::Cut)) => {
-                    self.cut();
+                Ok(Some(Part::End)) => pipe.set_done(),
+                Ok(Some(Part::Cut)) => {
+                    self.cut(None);
                     pipe.set_error();
                     return OK;
                 }
-                // Said in the head, or it is against the protocol.
-                Ok(Some(Piece::File(..))) => Some(WireError::Order(Kind::File)),
-                Err(error) => Some(error),
-            };
-            if let Some(error) = failed {
-                self.complain(error);
-                self.cut();
-                pipe.set_error();
-                return OK;
+                // Where the head announced it the response is not buffered.
+                Ok(Some(Part::File(_))) => {
+                    self.cut(Some(WireError::Order(Kind::File)));
+                    pipe.set_error();
+                    return OK;
+                }
+                Err(error) => {
+                    self.cut(Some(error));
+                    pipe.set_error();
+                    return OK;
+                }
             }
         }
     }

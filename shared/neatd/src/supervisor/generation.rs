@@ -223,7 +223,7 @@ impl Generation {
         // Cheap, and good enough to keep workers from leaving at the same moment.
         let mix = u64::from(now.elapsed().subsec_nanos())
             ^ crate::scoreboard::now().wrapping_mul(0x9E37_79B9)
-            ^ (slot as u64) << 7;
+            ^ ((slot as u64) << 7);
         let jitter = u32::try_from(mix.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40).unwrap_or(0) % 100;
         self.workers.push(Worker {
             slot,
