@@ -26,7 +26,7 @@ pub fn take(
     let value = parse(directive, words)?;
     validate(directive.setting, &value)?;
     match (directive.setting, &value) {
-        (Setting::ProcessGroup, Value::Word(name)) => groups::choose(name, place),
+        (Setting::ProcessGroup, Value::Word(name)) => groups::note_choice(name, place),
         (Setting::DaemonProcess, Value::Words(words)) => return groups::declare(words, place),
         _ => {}
     }
@@ -38,7 +38,7 @@ pub fn take(
         (Setting::Mount | Setting::MountMatch, Value::Words(words)) => {
             let alias = alias(directive, words, pool)?;
             if let Some(group) = &alias.process_group {
-                groups::choose(group, place);
+                groups::note_choice(group, place);
             }
             server.aliases.push(alias);
             Ok(())

@@ -231,8 +231,15 @@ pub(crate) unsafe extern "C" fn on_body_read(r: *mut ngx_http_request_t) {
     });
 }
 
-/// Reading a streamed body has begun; whoever began it goes on.
-pub(crate) unsafe extern "C" fn on_body_begun(_r: *mut ngx_http_request_t) {}
+/// Reading a streamed body has begun, where whoever began it goes on, or nginx has all of it.
+pub(crate) unsafe extern "C" fn on_body_complete(r: *mut ngx_http_request_t) {
+    guard("on_body_complete", (), || {
+        // SAFETY: nginx's own, and alive.
+        if let Some(request) = unsafe { Request::from_raw(r) } {
+            serving::on_body_complete(request);
+        }
+    });
+}
 
 /// The connection can be written to.
 pub(crate) unsafe extern "C" fn on_write(r: *mut ngx_http_request_t) {

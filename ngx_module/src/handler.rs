@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shared::conf::groups::Runs;
 use shared::log::Level;
 
 use crate::conf::{Group, LocConf, NoMount};
@@ -35,8 +36,8 @@ pub fn handle(request: Request) -> Code {
         return if discarded >= SPECIAL_RESPONSE { discarded } else { 411 };
     }
     match groups::choose(&request, conf) {
-        Ok(None) => {}
-        Ok(Some(group)) => return proxy(request, conf, &group),
+        Ok(Runs::Embedded) => {}
+        Ok(Runs::Group(group)) => return proxy(request, conf, &group),
         Err(code) => return code,
     }
     let streamed = !conf.settings.request_buffering()

@@ -185,6 +185,11 @@ impl Request {
         });
     }
 
+    /// Says what happens when the connection can be written to.
+    pub fn set_write_handler(self, write: ngx_http_event_handler_pt) {
+        self.change(|request| request.write_event_handler = write);
+    }
+
     /// Says what happens when the connection can be read from.
     pub fn set_read_handler(self, read: ngx_http_event_handler_pt) {
         self.change(|request| request.read_event_handler = read);
