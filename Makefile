@@ -45,7 +45,7 @@ soak: ## the long tests: hundreds of reloads and 20,000 requests with flat memor
 	@scripts/install-packages build serve test
 	@scripts/build
 	@scripts/test-environments
-	@NEAT_SOAK=1 tests/.venv/bin/python -m pytest tests/life tests/daemon
+	@NEAT_SOAK=1 scripts/pytest tests/life tests/daemon -n 0
 
 test-matrix: ## every Python that is found
 	@scripts/install-packages build serve test

@@ -1,4 +1,6 @@
-"""Fixtures: every end-to-end test runs in nginx and in httpd with the event and the prefork MPM.
+"""Fixtures: every end-to-end test runs in nginx and in httpd with the event and the prefork MPM, and in both servers'
+daemon mode; a module whose tests depend on what an MPM does says `ONLY = EVERY_MPM` (harness/recipe.py), and runs with the
+event, worker and prefork MPM in both modes.
 
 A test module says `RECIPE = Recipe(...)` and its tests take `site`: one server for the module. A test that needs a server of
 its own takes `start` and says `start(Recipe(...))`. Either way the test ends by reading the error log.
@@ -31,8 +33,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves the long runs to `make soak`."""
+    """Leaves the long runs to `make soak`, and keeps together what shares a server, for runs in several processes."""
     for item in items:
+        if "module_site" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.name}/{item.callspec.params['server']}"))
         if item.get_closest_marker("soak") and not os.environ.get("NEAT_SOAK"):
             item.add_marker(pytest.mark.skip(reason="a long run: make soak"))
 

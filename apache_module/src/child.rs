@@ -12,7 +12,7 @@ use shared::log::Level;
 use thiserror::Error;
 
 use crate::conf::{DirectoryConf, ServerConf};
-use crate::ffi::{Mpm, Pool, Server, version};
+use crate::ffi::{Mpm, Pool, Server, server_user, version};
 use crate::{groups, log};
 
 /// How long the threads of an application are waited for when a child ends.
@@ -28,6 +28,9 @@ pub enum ProcessError {
     /// There is no Python.
     #[error(transparent)]
     Locate(#[from] LocateError),
+    /// There is none that the children may read.
+    #[error("{0}")]
+    Python(String),
     /// It cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -61,7 +64,7 @@ pub fn check(main: Server<'_>) -> Result<(), ProcessError> {
     let Some(conf) = main.conf::<ServerConf>() else { return Ok(()) };
     engine_file()?;
     if groups::needs_embedded(main) {
-        locate(conf.process.home())?;
+        conf.process.python(server_user()).map_err(ProcessError::Python)?;
     }
     groups::check(main)
 }

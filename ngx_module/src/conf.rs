@@ -16,7 +16,7 @@ use shared::conf::server::ServerConf;
 use shared::http::key::Key;
 use shared::http::packed::{Packed, Packer};
 use shared::loader::load;
-use shared::loader::locate::{self, Python};
+use shared::loader::locate::Python;
 use shared::vocabulary::Setting;
 use thiserror::Error;
 
@@ -334,7 +334,7 @@ pub fn decide_process(main: &mut MainConf) -> Result<(), String> {
     if !main.is_used {
         return Ok(());
     }
-    let python = locate::locate(main.process.home()).map_err(|error| error.to_string())?;
+    let python = main.process.python(main.server_user)?;
     main.python = Some((python, engine_file()?));
     Ok(())
 }

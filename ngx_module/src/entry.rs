@@ -15,13 +15,13 @@ use crate::event_loop;
 use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
 use crate::ffi::cycle::Cycle;
 use crate::ffi::request::Request;
-use crate::ffi::{ERROR, OK, signal};
+use crate::ffi::{ERROR, OK, built_for, signal};
 use crate::groups;
 use crate::registry::Id;
 use crate::{handler, serving, worker};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
+    preconfiguration: Some(before_configuration),
     postconfiguration: Some(on_configured),
     create_main_conf: Some(create_main_conf),
     init_main_conf: None,
@@ -80,6 +80,20 @@ pub(crate) fn module_index() -> usize {
 /// linker prefers those.
 pub(crate) fn lies_here() -> &'static ngx_http_module_t {
     &CONTEXT
+}
+
+unsafe extern "C" fn before_configuration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard("before_configuration", ERROR, || {
+        // SAFETY: nginx's own, for this call.
+        let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
+        match built_for::check(conf) {
+            Ok(()) => OK,
+            Err(why) => {
+                conf.refuse(&why.to_string());
+                ERROR
+            }
+        }
+    })
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {

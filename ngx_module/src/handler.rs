@@ -10,7 +10,7 @@ use crate::exchange::NginxExchange;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
 use crate::ffi::upstream::{self, Upstream};
-use crate::ffi::{Code, DONE, SPECIAL_RESPONSE};
+use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
 use crate::request::{self, BodyLength};
 use crate::request_body::{self, Progress, StoredBody};
 use crate::worker::{self, Worker};
@@ -20,6 +20,15 @@ const INTERNAL_SERVER_ERROR: Code = 500;
 
 /// nginx's content handler.
 pub fn handle(request: Request) -> Code {
+    match built_for::check_request(&request) {
+        Ok(true) => {}
+        // It was said once for this process.
+        Ok(false) => return INTERNAL_SERVER_ERROR,
+        Err(another) => {
+            log::emergency(&another.to_string());
+            return INTERNAL_SERVER_ERROR;
+        }
+    }
     let Some(conf) = request.location() else { return 500 };
     if request.has_chunked_body() && request.is_main() && !conf.settings.chunked_request() {
         let discarded = request.discard_body();

@@ -14,7 +14,7 @@ use crate::conf::{MainConf, is_there};
 use crate::event_loop::{self, Door};
 use crate::exchange::NginxExchange;
 use crate::ffi::cycle::{self, Cycle};
-use crate::ffi::signal;
+use crate::ffi::{built_for, signal};
 use crate::{entry, log, serving};
 
 /// How many requests may wait for a thread; more are answered with 503.
@@ -180,6 +180,10 @@ pub fn start(cycle: Cycle<'_>) {
         return;
     }
     tell_panics();
+    if let Err(another) = built_for::check_connections(cycle) {
+        log::emergency(&another.to_string());
+        return;
+    }
     if let Err(error) = try_start(conf, cycle.workers()) {
         log::emergency(&format!("Python does not start in this worker: {error}"));
     }

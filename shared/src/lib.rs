@@ -10,10 +10,10 @@
 #![deny(unsafe_code)]
 
 pub mod backlog;
-#[allow(unsafe_code)]
 pub mod client;
 pub mod conf;
 pub mod exchange;
+pub mod fault;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod http;

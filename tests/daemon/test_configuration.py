@@ -6,10 +6,11 @@ import os
 
 import pytest
 
-from harness.recipe import DAEMON, NGINX_DAEMON, Mount, Recipe, as_root
+from harness.pythons import closed_python
+from harness.recipe import EVENT_DAEMON, NGINX_DAEMON, Mount, Recipe, as_root
 from harness.site import check_configuration
 
-ONLY = DAEMON
+ONLY = (NGINX_DAEMON, EVENT_DAEMON)
 
 
 def said(server: str, certificate, recipe: Recipe) -> str:
@@ -71,6 +72,16 @@ def test_home_that_the_user_may_not_enter(server, certificate, tmp_path):
     home.mkdir(mode=0o700)
     text = said(server, certificate, Recipe(mounts={"/": "daemon.wsgi"}, group={"home": str(home)}))
     assert f"home={home}: the user www-data may not enter" in text
+
+
+@as_root
+@pytest.mark.parametrize("closed", ["venv", "base"])
+def test_python_that_the_user_may_not_read(server, certificate, closed):
+    """python-home= is read by the group's own user: what is closed is named, with its owner."""
+    with closed_python(closed) as venv:
+        text = said(server, certificate, Recipe(mounts={"/": "daemon.wsgi"}, python_home=str(venv)))
+    assert f"python-home={venv}: the user www-data may not enter" in text
+    assert f'"{venv.parent / closed}" (owner #0, group #0, mode 0700); give that user the x permission there' in text
 
 
 def _with_prefix(server: str, certificate, recipe: Recipe, prefix: str) -> str:

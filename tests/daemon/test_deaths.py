@@ -87,6 +87,7 @@ def test_endless_loop_in_c(site):
 
 def test_zygote_that_is_killed(site):
     """Its processes go on serving until a new generation is ready."""
+    served(site)
     zygote = site.neatd("zygote app")[0]
     os.kill(zygote, signal.SIGKILL)
     for _ in range(20):
@@ -98,6 +99,7 @@ def test_zygote_that_is_killed(site):
 
 def test_supervisor_that_is_killed(site):
     """The keeper starts it anew; requests are served all the time."""
+    served(site)
     supervisor = site.neatd("supervisor")[0]
     os.kill(supervisor, signal.SIGKILL)
     for _ in range(20):

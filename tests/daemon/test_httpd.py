@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from harness.recipe import EVENT_DAEMON, Mount, Recipe
+from harness.recipe import HTTPD_DAEMON, Mount, Recipe
 
-ONLY = (EVENT_DAEMON,)
+ONLY = HTTPD_DAEMON
 RECIPE = Recipe(
     mounts={
         "/": "daemon.wsgi",

@@ -7,10 +7,10 @@ import os
 
 import pytest
 
-from harness.recipe import DAEMON, Mount, Recipe, as_root
+from harness.recipe import EVENT_DAEMON, NGINX_DAEMON, Mount, Recipe, as_root
 from harness.wait import until
 
-ONLY = DAEMON
+ONLY = (NGINX_DAEMON, EVENT_DAEMON)
 RESTRICTED = Mount(
     "daemon.wsgi",
     nginx="wsgi_process_group $arg_group; wsgi_restrict_process app;",

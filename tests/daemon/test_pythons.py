@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.recipe import DAEMON, Mount, Recipe, declare
+from harness.recipe import EVENT_DAEMON, NGINX_DAEMON, Mount, Recipe, declare
 
-ONLY = DAEMON
+ONLY = (NGINX_DAEMON, EVENT_DAEMON)
+#: In a run of several processes all of it is one's: the copies take a while.
+pytestmark = pytest.mark.xdist_group("pythons")
 
 
 def installations() -> dict[int, Path]:

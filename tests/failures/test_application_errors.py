@@ -6,9 +6,10 @@ import contextlib
 
 import pytest
 
-from harness.recipe import Recipe
+from harness.recipe import EVERY_MPM, Recipe
 from harness.wire import Cut
 
+ONLY = EVERY_MPM
 RECIPE = Recipe(mounts={"/": "failing.wsgi"})
 SECRET = b"the-secret-of-the-application"
 

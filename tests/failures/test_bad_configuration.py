@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from harness.recipe import Mount, Recipe, is_nginx
+from harness.pythons import VENV, closed_python
+from harness.recipe import EMBEDDED, Mount, Recipe, as_root, is_nginx
 from harness.site import check_configuration
 
-VENV = "home = {home}\ninclude-system-site-packages = false\nversion = {version}\n"
+NO_GIL = "a free-threaded build of Python 3.13, which Neat does not support yet"
 
 
 def told(server: str, certificate, recipe: Recipe, *patterns: str) -> str:
@@ -66,6 +67,31 @@ def test_virtual_environment_of_an_old_python(server, certificate):
 def test_directory_that_is_no_python(server, certificate):
     """Neither pyvenv.cfg nor an installation's prefix."""
     told(server, certificate, mounted(python_home="@DIR@/htdocs"), "htdocs")
+
+
+def test_python_without_the_gil(server, certificate):
+    """PEP 703: another ABI, which no engine is built for. CPython installs it under the name of the other build as well."""
+    files = {f"base/{name}": "" for name in ("bin/python3", "bin/python3.13", "bin/python3.13t", "lib/libpython3.13t.so.1.0")}
+    told(server, certificate, mounted(python_home="@DIR@/base", files=files), "base", NO_GIL, "with the GIL (python3.13)")
+
+
+def test_virtual_environment_without_the_gil(server, certificate):
+    """Its packages are in lib/python3.13t."""
+    text = VENV.format(home="/usr/bin", version="3.13.5")
+    files = {"venv/pyvenv.cfg": text, "venv/bin/python": "", "venv/lib/python3.13t/site-packages/x": ""}
+    told(server, certificate, mounted(python_home="@DIR@/venv", files=files), "venv", NO_GIL, "python3.13 -m venv --clear")
+
+
+@as_root
+@pytest.mark.servers(*EMBEDDED)
+@pytest.mark.parametrize("closed", ["venv", "base"])
+def test_python_that_the_servers_processes_may_not_read(server, certificate, closed):
+    """nginx's `user`, httpd's `User`: Python passes over what it may not read, and would serve with other packages."""
+    with closed_python(closed) as venv:
+        code, said = check_configuration(server, mounted(python_home=str(venv)), certificate)
+    assert code != 0, said
+    assert f'the Python of "{venv}" cannot be read by the server\'s processes: the user www-data may not enter' in said
+    assert f'"{venv.parent / closed}" (owner #0, group #0, mode 0700); give that user the x permission there' in said
 
 
 @pytest.mark.parametrize(

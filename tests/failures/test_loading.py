@@ -7,8 +7,9 @@ import stat
 
 import pytest
 
-from harness.recipe import EMBEDDED, Mount, Recipe
+from harness.recipe import EMBEDDED, EVERY_MPM, Mount, Recipe
 
+ONLY = EVERY_MPM
 GOOD = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])

@@ -7,7 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from .recipe import EVENT, MODULES, PREFORK, Place, Recipe, is_daemon
+from .recipe import EVENT, MODULES, Place, Recipe, is_daemon, is_prefork
 
 MODULE = MODULES / "mod_neat.so"
 RELOAD, QUIT, STOP = signal.SIGUSR1, signal.SIGWINCH, signal.SIGTERM
@@ -60,7 +60,8 @@ def render(server: str, recipe: Recipe, place: Place) -> str:
     modules = [f"mpm_{mpm}", *ALWAYS]
     if recipe.tls:
         modules += ["socache_shmcb", "ssl"]
-    if recipe.http2:
+    http2 = recipe.http2 and not is_prefork(server)
+    if http2:
         modules += ["http2"]
     loads = "\n".join(f"LoadModule {name}_module {modules_directory()}/mod_{name}.so" for name in modules)
     aliases, places = [], []
@@ -111,7 +112,7 @@ AddType text/plain .txt
 KeepAliveTimeout 20
 GracefulShutdownTimeout 20
 {_processes(server, recipe)}
-{"Protocols h2 h2c http/1.1" if recipe.http2 else ""}
+{"Protocols h2 h2c http/1.1" if http2 else ""}
 {newline.join(python)}
 DocumentRoot @DIR@/htdocs
 <Directory />
@@ -132,10 +133,17 @@ DocumentRoot @DIR@/htdocs
     return place.fill(text)
 
 
+def processes(server: str, recipe: Recipe) -> int:
+    """How many processes it has at least. In daemon mode the group has the threads; connections still need a process each."""
+    if not is_prefork(server):
+        return recipe.workers
+    return recipe.workers * (max(recipe.threads, 8) if is_daemon(server) else recipe.threads)
+
+
 def _processes(server: str, recipe: Recipe) -> str:
     # Room in the scoreboard beside the live generation, so that a graceful restart need not wait for the old one.
-    if server == PREFORK:
-        count = recipe.workers * recipe.threads
+    if is_prefork(server):
+        count = processes(server, recipe)
         return (
             f"StartServers {count}\nMinSpareServers 1\nMaxSpareServers {count + 1}\n"
             f"ServerLimit {count}\nMaxRequestWorkers {count}"

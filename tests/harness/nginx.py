@@ -24,6 +24,11 @@ def command(place: Place, *more: str) -> list[str]:
     return [found, "-e", str(place.error_log), "-p", str(place.directory), "-c", str(place.configuration), *more]
 
 
+def processes(_server: str, recipe: Recipe) -> int:
+    """How many processes serve."""
+    return recipe.workers
+
+
 def render(server: str, recipe: Recipe, place: Place) -> str:
     """The configuration file."""
     listens = [f"listen 127.0.0.1:{place.port};"]

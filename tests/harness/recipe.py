@@ -21,17 +21,29 @@ PREFORK = "httpd-prefork"
 #: The same servers with every application in a process group of neatd's.
 NGINX_DAEMON = "nginx-daemon"
 EVENT_DAEMON = "httpd-event-daemon"
-EMBEDDED = (NGINX, EVENT, PREFORK)
-DAEMON = (NGINX_DAEMON, EVENT_DAEMON)
+WORKER_DAEMON = "httpd-worker-daemon"
+PREFORK_DAEMON = "httpd-prefork-daemon"
+HTTPD_DAEMON = (EVENT_DAEMON, WORKER_DAEMON, PREFORK_DAEMON)
+EMBEDDED = (NGINX, EVENT, WORKER, PREFORK)
+DAEMON = (NGINX_DAEMON, *HTTPD_DAEMON)
 #: For a test that needs another user than its own.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 #: Every end-to-end test runs in these.
-SERVERS = (*EMBEDDED, *DAEMON)
+SERVERS = (NGINX, EVENT, PREFORK, NGINX_DAEMON, EVENT_DAEMON)
+#: A test of what an MPM has a hand in runs in these: bodies and responses (who waits for a connection, and blocks for it),
+#: failures, concurrency, the life of processes, and the core of daemon mode. What environ has, what a configuration test says
+#: and what frameworks do is the same with all of them.
+EVERY_MPM = (*EMBEDDED, *DAEMON)
 
 
 def is_daemon(server: str) -> bool:
     """Whether a server's applications run in daemon mode."""
     return server in DAEMON
+
+
+def is_prefork(server: str) -> bool:
+    """Whether a process of a server serves one request at a time, and there is no HTTP/2 (mod_http2's documentation)."""
+    return server in (PREFORK, PREFORK_DAEMON)
 
 
 def is_nginx(server: str) -> bool:

@@ -18,7 +18,7 @@ from . import httpd, nginx, processes
 from .error_log import ErrorLog
 from .notes import Notes
 from .ports import free_port
-from .recipe import PREFORK, PYTHON_HOME, Place, Recipe, is_daemon, is_nginx
+from .recipe import PYTHON_HOME, Place, Recipe, is_daemon, is_nginx
 from .wait import until
 from .wire import Answer, Wire
 
@@ -87,7 +87,7 @@ class Site:
                 lambda: (self.directory / "run" / "wsgi.app.sock").exists(),
                 lambda: f"the group's socket; it said:\n{self.said()}",
             )
-        expected = recipe.workers * (recipe.threads if server == PREFORK else 1)
+        expected = self.backend.processes(server, recipe)
         until(lambda: len(self.workers()) >= expected, lambda: f"{expected} workers; it said:\n{self.said()}")
 
     @property

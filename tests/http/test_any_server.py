@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from harness.recipe import PREFORK, Mount, Recipe
+from harness.recipe import EVERY_MPM, Mount, Recipe, is_prefork
 from harness.site import Site
 from harness.wait import until
 
+ONLY = EVERY_MPM
 RECIPE = Recipe(
     mounts={
         "/app": "plain.wsgi",
@@ -41,7 +42,7 @@ RECIPE = Recipe(
 @pytest.fixture
 def http2_site(site: Site) -> Site:
     """A server that has HTTP/2."""
-    if site.server == PREFORK:
+    if is_prefork(site.server):
         pytest.skip("mod_http2 does not work with the prefork MPM")
     return site
 

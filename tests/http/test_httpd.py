@@ -10,7 +10,7 @@ import pytest
 from harness.recipe import EVENT, PREFORK, WORKER, Mount, Recipe
 from harness.wait import until
 
-ONLY = (EVENT, PREFORK)
+ONLY = (EVENT, WORKER, PREFORK)
 HELLO = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -213,17 +213,6 @@ def test_enable_sendfile(start, value):
     body = b"".join(b"%015d\n" % number for number in range(10000))
     assert site.ask("/whole?160000").body == body
     assert site.ask("/from-offset").body == body[100:]
-
-
-@pytest.mark.servers(WORKER)
-def test_worker_mpm(start):
-    """The worker MPM: a smoke test."""
-    site = start(Recipe(mounts={"/": "plain.wsgi", "/environ": "environ.wsgi"}))
-    assert site.ask("/hello").body == b"hello from the application\n"
-    assert environ(site, "/environ")["wsgi.multithread"] is True
-    assert site.ask("/echo", "Content-Length: 3", method="POST", body=b"abc").body == b"abc"
-    site.reload()
-    assert site.ask("/hello").status == 200
 
 
 @pytest.mark.servers(PREFORK)

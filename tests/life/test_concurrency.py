@@ -7,9 +7,10 @@ from contextlib import ExitStack
 import pytest
 
 from harness.processes import resident
-from harness.recipe import Recipe
+from harness.recipe import EVERY_MPM, Recipe
 from harness.wait import until
 
+ONLY = EVERY_MPM
 #: nginx's upstreams take what they can into buffers and files; here the application is to feel its reader.
 RECIPE = Recipe(mounts={"/app": "life.wsgi"}, threads=20, main={"nginx": "wsgi_buffering off;"})
 

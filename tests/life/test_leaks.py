@@ -7,9 +7,10 @@ import os
 import pytest
 
 from harness.processes import descriptors, resident, threads
-from harness.recipe import Recipe
+from harness.recipe import EVERY_MPM, Recipe
 from harness.wire import Answer, Wire
 
+ONLY = EVERY_MPM
 RECIPE = Recipe(mounts={"/app": "life.wsgi", "/failing": "failing.wsgi", "/files": "files.wsgi"}, threads=8)
 #: 200 reloads take longer than any other test.
 pytestmark = pytest.mark.timeout(900)

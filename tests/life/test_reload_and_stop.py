@@ -15,11 +15,12 @@ from harness import nginx
 from harness.error_log import ErrorLog
 from harness.load import Load
 from harness.processes import alive, children, command_line, maps, of_site
-from harness.recipe import NGINX, NGINX_DAEMON, Recipe
+from harness.recipe import EVERY_MPM, NGINX, NGINX_DAEMON, Recipe
 from harness.site import lay_out
 from harness.wait import until
 from harness.wire import Cut, Wire
 
+ONLY = EVERY_MPM
 LIFE = Recipe(mounts={"/app": "life.wsgi"}, threads=4)
 
 

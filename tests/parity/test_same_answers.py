@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.recipe import EVENT, NGINX, SERVERS, Recipe, is_daemon, is_nginx
+from harness.recipe import EVENT, EVERY_MPM, NGINX, Recipe, is_daemon, is_nginx
 from harness.site import Site
 from harness.wire import Cut, chunked
 
@@ -19,6 +19,9 @@ RECIPE = Recipe(
 )  # fmt: skip
 #: The servers' own affairs: when, who, and how the connection goes on.
 OWN = {"date", "server", "connection", "keep-alive"}
+
+#: In a run of several processes all of it is one's.
+pytestmark = pytest.mark.xdist_group("parity")
 
 TARGETS = [
     "/responses/a-list", "/responses/a-long-list", "/responses/a-tuple", "/responses/an-empty-list", "/responses/a-generator",
@@ -42,7 +45,7 @@ def sites(certificate):
     """All of them at once."""
     started: dict[str, Site] = {}
     try:
-        for server in SERVERS:
+        for server in EVERY_MPM:
             started[server] = Site(server, RECIPE, certificate)
         yield started
         for server, site in started.items():

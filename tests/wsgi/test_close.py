@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.recipe import Recipe
+from harness.recipe import EVERY_MPM, Recipe
 from harness.wire import Cut
 
+ONLY = EVERY_MPM
 RECIPE = Recipe(mounts={"/": "closing.wsgi", "/responses": "responses.wsgi"})
 
 

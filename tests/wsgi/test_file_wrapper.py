@@ -8,10 +8,11 @@ import zlib
 import pytest
 
 from harness.processes import descriptors
-from harness.recipe import PREFORK, Recipe
+from harness.recipe import EVERY_MPM, Recipe, is_prefork
 from harness.wait import until
 from harness.wire import Cut
 
+ONLY = EVERY_MPM
 RECIPE = Recipe(
     mounts={"/": "files.wsgi"},
     tls=True,
@@ -118,7 +119,7 @@ def test_head_sends_no_file(site):
 @pytest.mark.parametrize("case", ["whole", "with-length"])
 def test_file_through_tls_and_http2(site, case, http2):
     """A known fault of the peer: file_wrapper cut under HTTP/2."""
-    if http2 and site.server == PREFORK:
+    if http2 and is_prefork(site.server):
         pytest.skip("mod_http2 does not work with the prefork MPM")
     with site.secure_client(http2=http2) as client:
         answer = client.get(f"/{case}?5000000", headers={"Accept-Encoding": "identity"})

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.recipe import EMBEDDED, EVENT_DAEMON, Mount, Recipe
+from harness.recipe import EMBEDDED, EVERY_MPM, HTTPD_DAEMON, Mount, Recipe
 from harness.wire import Cut, chunked
 
+ONLY = EVERY_MPM
 STREAMED = Mount("input.wsgi", nginx="wsgi_request_buffering off;")
 RECIPE = Recipe(
     mounts={"/": "input.wsgi", "/streamed": STREAMED},
@@ -187,7 +188,7 @@ def test_buffered_body_takes_no_thread(site):
 # Expect: 100-continue (RFC 9110 section 10.1.1)
 
 
-@pytest.mark.servers(*EMBEDDED, EVENT_DAEMON)
+@pytest.mark.servers(*EMBEDDED, *HTTPD_DAEMON)
 def test_refusal_without_reading_sends_no_100(site):
     """PEP 3333, "HTTP 1.1 Expect/Continue": an application can refuse a streamed body without having it sent.
 
@@ -209,7 +210,7 @@ def test_reading_sends_100_first(site, prefix):
         assert wire.read_answer().body == b"hello"
 
 
-@pytest.mark.servers(*EMBEDDED, EVENT_DAEMON)
+@pytest.mark.servers(*EMBEDDED, *HTTPD_DAEMON)
 def test_100_comes_with_the_first_read_and_not_before(site):
     """As above for nginx's upstreams. The application is inside, and has not read: nothing was sent yet."""
     notes = site.notes()
@@ -233,7 +234,7 @@ def test_100_comes_with_the_first_read_and_not_before(site):
 @pytest.mark.parametrize("case", ["until-error", "lines-until-error"])
 @pytest.mark.parametrize("in_chunks", [False, True])
 @pytest.mark.parametrize("way", ["end_sending", "vanish"])
-@pytest.mark.servers(*EMBEDDED, EVENT_DAEMON)
+@pytest.mark.servers(*EMBEDDED, *HTTPD_DAEMON)
 def test_upload_cut_short_is_an_oserror(site, case, in_chunks, way):
     """Never a short read taken for the end of the body. What the client did is no application's traceback. (nginx may see the end
     before it asks a process group at all, and answers by itself.)"""
@@ -249,7 +250,7 @@ def test_upload_cut_short_is_an_oserror(site, case, in_chunks, way):
         assert not [line for line in notes.lines() if line.startswith(("read", "end"))]
 
 
-@pytest.mark.servers(*EMBEDDED, EVENT_DAEMON)
+@pytest.mark.servers(*EMBEDDED, *HTTPD_DAEMON)
 def test_application_may_catch_a_body_cut_short(site):
     """As above for nginx's upstreams. An OSError is an ordinary exception; the process serves on."""
     site.log.allow_failures()

@@ -6,9 +6,10 @@ import hashlib
 
 import pytest
 
-from harness.recipe import Recipe
+from harness.recipe import EVERY_MPM, Recipe
 from harness.wire import Cut
 
+ONLY = EVERY_MPM
 RECIPE = Recipe(mounts={"/": "responses.wsgi"})
 
 

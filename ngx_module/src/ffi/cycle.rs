@@ -100,6 +100,10 @@ impl<'a> Cycle<'a> {
         unsafe { raw.as_ref() }.map(Self)
     }
 
+    pub(super) const fn get(self) -> &'a ngx_cycle_t {
+        self.0
+    }
+
     /// Our configuration; `None` where there is no `http` block.
     pub fn main_conf(self) -> Option<&'a MainConf> {
         // SAFETY: `http`'s context, at its module's index, is an ngx_http_conf_ctx_t, and has an entry for each module.

@@ -4,6 +4,7 @@
 //! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types here hold
 //! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads ([`lent::Lent`]) says why it may.
 
+pub mod built_for;
 pub mod chain;
 pub mod complex_value;
 pub mod conf;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::loader::locate::{Python, locate};
+use crate::preflight::directories::check_embedded_python;
 use crate::vocabulary::Setting;
 use crate::vocabulary::value::Value;
 
@@ -34,6 +36,19 @@ impl ServerConf {
     #[must_use]
     pub fn home(&self) -> Option<&std::path::Path> {
         self.home.as_deref()
+    }
+
+    /// The Python of the server's own processes, and that they may read it; `server` is their user, where the server is root.
+    ///
+    /// # Errors
+    /// A sentence for the administrator.
+    pub fn python(&self, server: Option<(u32, u32)>) -> Result<Python, String> {
+        let python = locate(self.home()).map_err(|error| error.to_string())?;
+        check_embedded_python(&python, server).map_err(|denied| {
+            let home = self.home().unwrap_or(&python.program).display();
+            format!("the Python of \"{home}\" cannot be read by the server's processes: {denied}, or name another home")
+        })?;
+        Ok(python)
     }
 
     /// Directories in front of `sys.path`.

@@ -9,6 +9,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW, Symbol};
 use thiserror::Error;
 
 use super::abi::{self, Bytes, EngineConf, EngineEntry, EngineTable, LogTable, Report};
+use super::denied::Denied;
 use super::locate::Python;
 use super::{exchange_table, offer_exchange, offer_source};
 use crate::exchange::{Exchange, Source};
@@ -45,6 +46,14 @@ pub enum LoadError {
         /// The minor version that its home asked for.
         expected: u32,
     },
+    /// The library is a build without the GIL, which its name did not say.
+    #[error(
+        "\"{0}\" is a free-threaded build of Python ({1}), which Neat does not support yet; use a build with the GIL"
+    )]
+    FreeThreaded(PathBuf, String),
+    /// What Python would start without, and with other packages.
+    #[error("the Python of \"{program}\" cannot be read: {denied}", program = .0.display(), denied = .1)]
+    Denied(PathBuf, Denied),
     /// The engine and the server module are not of one build.
     #[error(
         "\"{path}\" speaks version {found} of the engine's table, this module {expected}; install both from the same build"
@@ -157,6 +166,10 @@ unsafe extern "C" fn take_report(state: *mut c_void, message: Bytes) {
 /// # Errors
 /// A [`LoadError`]. Once Python was started, a second call fails.
 pub fn start(engine: &Path, start: &Start<'_>) -> Result<Engine, LoadError> {
+    // Python passes over what it may not read: a virtual environment's application would run without its packages.
+    if let Some(denied) = start.python.reads.iter().find_map(|path| Denied::reading(path)) {
+        return Err(LoadError::Denied(start.python.program.clone(), denied));
+    }
     open_python(start.python)?;
     let table = open_engine(engine)?;
     let _ = LOG.set(start.log);
@@ -220,11 +233,19 @@ fn open_python(python: &Python) -> Result<(), LoadError> {
     // SAFETY: may be called before Python is initialised, and returns a static string.
     let found = unsafe { CStr::from_ptr(version()) }.to_string_lossy().into_owned();
     std::mem::forget(library);
-    if found.starts_with(&format!("3.{}.", python.minor)) {
+    judge_version(python, &found)
+}
+
+/// Judges what `Py_GetVersion` says: version and build, as in `3.13.5 experimental free-threading build (main, ...)`.
+fn judge_version(python: &Python, found: &str) -> Result<(), LoadError> {
+    let version = found.split_whitespace().next().unwrap_or_default().to_owned();
+    if found.contains("free-threading build") {
+        return Err(LoadError::FreeThreaded(python.library.clone(), version));
+    }
+    if version.starts_with(&format!("3.{}.", python.minor)) {
         return Ok(());
     }
-    let found = found.split_whitespace().next().unwrap_or_default().to_owned();
-    Err(LoadError::Version { path: python.library.clone(), found, expected: python.minor })
+    Err(LoadError::Version { path: python.library.clone(), found: version, expected: python.minor })
 }
 
 fn open_engine(path: &Path) -> Result<&'static EngineTable, LoadError> {
@@ -309,14 +330,28 @@ mod tests {
         assert_eq!(found.parent(), std::env::current_exe().unwrap().parent());
     }
 
+    fn python(library: &str) -> Python {
+        Python { minor: 13, library: library.into(), program: "/nowhere/python".into(), reads: vec![] }
+    }
+
     #[test]
     fn a_library_that_is_not_there_is_named() {
-        let python = Python {
-            minor: 11,
-            library: "/nowhere/libpython3.11.so.1.0".into(),
-            program: "/nowhere/python".into(),
+        let error = open_python(&python("/nowhere/libpython3.13.so.1.0")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/libpython3.13.so.1.0"), "{error}");
+    }
+
+    #[test]
+    fn a_library_that_is_another_than_its_name_says_is_refused() {
+        let judge = |found: &str| {
+            judge_version(&python("/lib/libpython3.13.so.1.0"), found).map_err(|error| error.to_string())
         };
-        let error = open_python(&python).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/libpython3.11.so.1.0"), "{error}");
+        assert_eq!(judge("3.13.5 (main, Nov 21 2026, 17:29:41) [GCC 12.2.0]"), Ok(()));
+        assert_eq!(judge("3.13.0+ (heads/3.13:1, Nov 21 2026)"), Ok(()));
+        assert!(judge("3.1.3 (main)").unwrap_err().contains("where Python 3.13 was expected"));
+        for found in ["3.13.5 experimental free-threading build (main)", "3.13.5 free-threading build (main)"]
+        {
+            let error = judge(found).unwrap_err();
+            assert!(error.contains("free-threaded build of Python (3.13.5)"), "{error}");
+        }
     }
 }

@@ -4,9 +4,13 @@
 //! environment is its owner's.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use super::build_name::BuildName;
+use super::denied::Denied;
 
 /// The oldest CPython that the engine runs on, as in 3.9.
 pub const OLDEST_MINOR: u32 = 9;
@@ -20,6 +24,8 @@ pub struct Python {
     pub library: PathBuf,
     /// What `sys.executable` is to be; Python finds its prefix, and a virtual environment its packages, from this path.
     pub program: PathBuf,
+    /// What it reads when it starts, beside the library: where it may not, it starts without a word with other packages.
+    pub reads: Vec<PathBuf>,
 }
 
 /// Why no Python can be loaded. Each message says what was looked for, where, and what to install or to write.
@@ -53,6 +59,33 @@ pub enum LocateError {
         /// The minor version that is there now.
         found: u32,
     },
+    /// The user may not read what is there.
+    #[error("the Python of \"{0}\" cannot be read: {1}")]
+    Denied(PathBuf, Denied),
+    /// An installation that runs without the GIL (PEP 703), which has another ABI than the engine's.
+    #[error(
+        "\"{0}\" is a free-threaded build of Python 3.{1}, which Neat does not support yet; use a build with the GIL (python3.{1})"
+    )]
+    FreeThreaded(PathBuf, u32),
+    /// A virtual environment of such a Python.
+    #[error(
+        "the virtual environment \"{0}\" was made by a free-threaded build of Python 3.{1}, which Neat does not support yet; make it \
+         anew by a build with the GIL: python3.{1} -m venv --clear \"{0}\""
+    )]
+    FreeThreadedEnvironment(PathBuf, u32),
+    /// A virtual environment whose Python is gone.
+    #[error(
+        "the virtual environment \"{home}\" was made by Python 3.{made_for} of \"{base}\", which is not there; install that Python, or \
+         make the virtual environment anew"
+    )]
+    NoBase {
+        /// The virtual environment.
+        home: PathBuf,
+        /// The minor version that it was made for.
+        made_for: u32,
+        /// Where its Python was.
+        base: PathBuf,
+    },
     /// A Python before [`OLDEST_MINOR`].
     #[error("\"{0}\" is Python 3.{1}; Neat runs Python 3.9 and newer")]
     TooOld(PathBuf, u32),
@@ -78,14 +111,23 @@ pub enum LocateError {
 /// A [`LocateError`]; nothing was loaded.
 pub fn locate(home: Option<&Path>) -> Result<Python, LocateError> {
     let Some(home) = home else { return system() };
-    if !home.is_dir() {
-        return Err(LocateError::NotADirectory(home.to_owned()));
+    match fs::metadata(home) {
+        Ok(about) if about.is_dir() => {}
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(unreadable(home, home).unwrap_or_else(|| LocateError::NotADirectory(home.to_owned())));
+        }
+        _ => return Err(LocateError::NotADirectory(home.to_owned())),
     }
     let config = home.join("pyvenv.cfg");
     match fs::read_to_string(&config) {
         Ok(text) => virtual_environment(home, &config, &text),
-        Err(_) => installation(home, home),
+        Err(_) => unreadable(home, &config).map_or_else(|| installation(home, home), Err),
     }
+}
+
+/// The error for what cannot be read although it is there.
+fn unreadable(home: &Path, path: &Path) -> Option<LocateError> {
+    Denied::reading(path).map(|denied| LocateError::Denied(home.to_owned(), denied))
 }
 
 fn system() -> Result<Python, LocateError> {
@@ -96,10 +138,24 @@ fn system() -> Result<Python, LocateError> {
 
 fn installation(prefix: &Path, home: &Path) -> Result<Python, LocateError> {
     let bin = prefix.join("bin");
-    let minor = minor_of_bin(&bin).ok_or_else(|| LocateError::NoPython(home.to_owned()))?;
-    let named = bin.join(format!("python3.{minor}"));
+    let Some(name) = name_in_bin(&bin) else {
+        return Err(
+            unreadable(home, &bin.join("python3")).unwrap_or_else(|| LocateError::NoPython(home.to_owned()))
+        );
+    };
+    let minor = supported(home, name.minor)?;
+    let free_threaded = || LocateError::FreeThreaded(home.to_owned(), minor);
+    if name.free_threaded {
+        return Err(free_threaded());
+    }
+    let named = bin.join(name.to_string());
     let program = if named.exists() { named } else { bin.join("python3") };
-    Ok(Python { minor: supported(home, minor)?, library: library(home, prefix, minor)?, program })
+    Ok(Python {
+        minor,
+        library: library(home, prefix, minor, free_threaded)?,
+        program,
+        reads: standard_library(prefix, minor),
+    })
 }
 
 fn virtual_environment(home: &Path, config: &Path, text: &str) -> Result<Python, LocateError> {
@@ -110,13 +166,21 @@ fn virtual_environment(home: &Path, config: &Path, text: &str) -> Result<Python,
         .or_else(|| value(text, "version_info"))
         .and_then(minor_of_version)
         .ok_or_else(|| LocateError::BadConfig(config.to_owned(), "version"))?;
-    if let Some(found) = minor_of_bin(base) {
-        if found != made_for && !base.join(format!("python3.{made_for}")).exists() {
+    let free_threaded = || LocateError::FreeThreadedEnvironment(home.to_owned(), made_for);
+    let gil = BuildName { minor: made_for, free_threaded: false };
+    if is_free_threaded_environment(home, text, gil) {
+        return Err(free_threaded());
+    }
+    if let Some(found) = name_in_bin(base) {
+        if found != gil && !base.join(gil.to_string()).exists() {
+            if found.minor == made_for {
+                return Err(free_threaded());
+            }
             return Err(LocateError::Mismatch {
                 home: home.to_owned(),
                 made_for,
                 base: base.to_owned(),
-                found,
+                found: found.minor,
             });
         }
     }
@@ -129,11 +193,41 @@ fn virtual_environment(home: &Path, config: &Path, text: &str) -> Result<Python,
         });
     }
     let prefix = base.parent().unwrap_or(Path::new("/"));
+    supported(home, made_for)?;
+    if let Some(error) = unreadable(home, prefix) {
+        return Err(error);
+    }
+    if !prefix.exists() {
+        return Err(LocateError::NoBase { home: home.to_owned(), made_for, base: base.to_owned() });
+    }
+    let mut reads = vec![config.to_owned()];
+    reads.extend(Some(home.join("lib").join(gil.to_string())).filter(|directory| directory.is_dir()));
+    reads.extend(standard_library(prefix, made_for));
     Ok(Python {
-        minor: supported(home, made_for)?,
-        library: library(home, prefix, made_for)?,
+        minor: made_for,
+        library: library(home, prefix, made_for, free_threaded)?,
         program: home.join("bin/python"),
+        reads,
     })
+}
+
+/// What a free-threaded Python leaves in the virtual environments that it makes: its packages' directory, or (since 3.11) its own
+/// name as their `executable`.
+fn is_free_threaded_environment(home: &Path, text: &str, gil: BuildName) -> bool {
+    let free_threaded = BuildName { free_threaded: true, ..gil };
+    let lib = home.join("lib");
+    if lib.join(gil.to_string()).exists() {
+        return false;
+    }
+    let executable = value(text, "executable").and_then(|path| Path::new(path).file_name());
+    lib.join(free_threaded.to_string()).exists()
+        || executable.and_then(|name| BuildName::read(&name.to_string_lossy())) == Some(free_threaded)
+}
+
+/// The directory of the standard library, where it is to be seen.
+fn standard_library(prefix: &Path, minor: u32) -> Vec<PathBuf> {
+    let directories = ["lib", "lib64"].map(|lib| prefix.join(lib).join(format!("python3.{minor}")));
+    directories.into_iter().filter(|directory| directory.is_dir()).collect()
 }
 
 /// The version whose packages a virtual environment has, where it has none for `minor`.
@@ -142,33 +236,56 @@ fn other_library_directory(home: &Path, minor: u32) -> Option<u32> {
     if lib.join(format!("python3.{minor}")).exists() {
         return None;
     }
-    fs::read_dir(lib).ok()?.flatten().find_map(|entry| minor_of_name(&entry.file_name().to_string_lossy()))
+    fs::read_dir(lib)
+        .ok()?
+        .flatten()
+        .find_map(|entry| BuildName::read(&entry.file_name().to_string_lossy()).map(|name| name.minor))
 }
 
 fn supported(home: &Path, minor: u32) -> Result<u32, LocateError> {
     if minor < OLDEST_MINOR { Err(LocateError::TooOld(home.to_owned(), minor)) } else { Ok(minor) }
 }
 
-fn library(home: &Path, prefix: &Path, minor: u32) -> Result<PathBuf, LocateError> {
-    let file = format!("libpython3.{minor}.so.1.0");
+fn library(
+    home: &Path,
+    prefix: &Path,
+    minor: u32,
+    free_threaded: impl FnOnce() -> LocateError,
+) -> Result<PathBuf, LocateError> {
     let mut directories = library_directories(prefix);
     // A Python elsewhere than in the system's directories that has no shared library of its own was built without one; the
     // system's of the same version is another build, with other packages.
-    if matches!(prefix.to_str(), Some("/" | "/usr" | "/usr/local")) {
+    let is_systems = matches!(prefix.to_str(), Some("/" | "/usr" | "/usr/local"));
+    if is_systems {
         for system in ["/usr", "/usr/local", "/"] {
             directories.extend(library_directories(Path::new(system)));
         }
     }
-    let found = directories.iter().map(|directory| directory.join(&file)).find(|path| path.exists());
-    found.ok_or_else(|| LocateError::NoLibrary {
-        home: home.to_owned(),
-        minor,
-        looked: directories
-            .iter()
-            .map(|directory| directory.display().to_string())
-            .collect::<Vec<_>>()
-            .join(", "),
-    })
+    let find =
+        |file: &str| directories.iter().map(|directory| directory.join(file)).find(|path| path.exists());
+    if let Some(found) = find(&format!("libpython3.{minor}.so.1.0")) {
+        return Ok(found);
+    }
+    let has_standard_library =
+        |name: BuildName| ["lib", "lib64"].iter().any(|lib| prefix.join(lib).join(name.to_string()).is_dir());
+    let is_free_threaded = find(&format!("libpython3.{minor}t.so.1.0")).is_some()
+        || has_standard_library(BuildName { minor, free_threaded: true })
+            && !has_standard_library(BuildName { minor, free_threaded: false });
+    // Such a build has its own names for what it has, and `python3.13` as one more for its executable. The system's directories may
+    // have both builds.
+    if !is_systems && is_free_threaded {
+        return Err(free_threaded());
+    }
+    if let Some(error) = directories.iter().find_map(|directory| unreadable(home, directory)) {
+        return Err(error);
+    }
+    let mut looked: Vec<String> = Vec::new();
+    for directory in directories.iter().map(|directory| directory.display().to_string()) {
+        if !looked.contains(&directory) {
+            looked.push(directory);
+        }
+    }
+    Err(LocateError::NoLibrary { home: home.to_owned(), minor, looked: looked.join(", ") })
 }
 
 /// The library directories below a prefix, with Debian's per-architecture ones.
@@ -181,7 +298,6 @@ fn library_directories(prefix: &Path) -> Vec<PathBuf> {
         name.starts_with(std::env::consts::ARCH) && name.contains("-linux-")
     });
     directories.extend(architectures.map(|entry| entry.path()));
-    directories.retain(|directory| directory.is_dir());
     directories
 }
 
@@ -200,119 +316,15 @@ fn minor_of_version(version: &str) -> Option<u32> {
     parts.next()?.parse().ok()
 }
 
-/// The minor version that a name such as `python3.11` says.
-pub(crate) fn minor_of_name(name: &str) -> Option<u32> {
-    minor_of_version(name.strip_prefix("python")?)
-}
-
-/// The minor version of the `python3` in a directory: what it is a link to, or else the one versioned name beside it.
-fn minor_of_bin(bin: &Path) -> Option<u32> {
-    let python = bin.join("python3");
-    let resolved = fs::canonicalize(&python).ok()?;
-    let direct = resolved.file_name().and_then(|name| minor_of_name(&name.to_string_lossy()));
+/// The name of the `python3` in a directory: what it is a link to, or else the one versioned name beside it.
+fn name_in_bin(bin: &Path) -> Option<BuildName> {
+    let resolved = fs::canonicalize(bin.join("python3")).ok()?;
+    let direct = resolved.file_name().and_then(|name| BuildName::read(&name.to_string_lossy()));
     direct.or_else(|| {
-        fs::read_dir(bin)
-            .ok()?
-            .flatten()
-            .find_map(|entry| minor_of_name(&entry.file_name().to_string_lossy()))
+        let names = fs::read_dir(bin).ok()?.flatten();
+        let mut found: Vec<_> =
+            names.filter_map(|entry| BuildName::read(&entry.file_name().to_string_lossy())).collect();
+        found.sort_by_key(|name| name.free_threaded);
+        found.first().copied()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A directory of the test's own, removed when it is dropped.
-    struct Tree(PathBuf);
-
-    impl Tree {
-        fn new(name: &str) -> Self {
-            let root = std::env::temp_dir().join(format!("neat-locate-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&root);
-            fs::create_dir_all(&root).unwrap();
-            Self(root)
-        }
-
-        fn file(self, path: &str, text: &str) -> Self {
-            let path = self.0.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-            self
-        }
-
-        fn python(self, minor: u32) -> Self {
-            let tree = self.file(&format!("base/bin/python3.{minor}"), "");
-            std::os::unix::fs::symlink(format!("python3.{minor}"), tree.0.join("base/bin/python3")).unwrap();
-            tree
-        }
-
-        fn venv(self, minor: u32) -> Self {
-            let base = self.0.join("base/bin");
-            let text = format!("home = {}\nversion = 3.{minor}.7\n", base.display());
-            self.file("venv/pyvenv.cfg", &text).file(&format!("venv/lib/python3.{minor}/x"), "")
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    #[test]
-    fn a_virtual_environment_names_its_pythons_library() {
-        let tree = Tree::new("venv").python(12).file("base/lib/libpython3.12.so.1.0", "").venv(12);
-        let python = locate(Some(&tree.0.join("venv"))).unwrap();
-        assert_eq!(
-            python,
-            Python {
-                minor: 12,
-                library: tree.0.join("base/lib/libpython3.12.so.1.0"),
-                program: tree.0.join("venv/bin/python")
-            }
-        );
-    }
-
-    #[test]
-    fn an_installation_is_a_home_as_well() {
-        let tree = Tree::new("prefix").python(10).file("base/lib/libpython3.10.so.1.0", "");
-        let python = locate(Some(&tree.0.join("base"))).unwrap();
-        assert_eq!((python.minor, python.program), (10, tree.0.join("base/bin/python3.10")));
-    }
-
-    #[test]
-    fn a_virtual_environment_of_another_python_names_both_versions() {
-        let tree = Tree::new("mismatch").python(12).file("base/lib/libpython3.12.so.1.0", "").venv(11);
-        let error = locate(Some(&tree.0.join("venv"))).unwrap_err().to_string();
-        assert!(error.contains("Python 3.11") && error.contains("Python 3.12"), "{error}");
-    }
-
-    #[test]
-    fn packages_of_another_python_name_both_versions() {
-        let tree = Tree::new("packages").python(12).file("base/lib/libpython3.12.so.1.0", "");
-        let text = format!("home = {}\nversion_info = 3.12.1.final.0\n", tree.0.join("base/bin").display());
-        let tree = tree.file("venv/pyvenv.cfg", &text).file("venv/lib/python3.9/x", "");
-        let error = locate(Some(&tree.0.join("venv"))).unwrap_err().to_string();
-        assert!(error.contains("Python 3.9") && error.contains("Python 3.12"), "{error}");
-    }
-
-    #[test]
-    fn a_python_without_a_shared_library_says_what_to_install() {
-        let tree = Tree::new("static").python(12).venv(12);
-        let error = locate(Some(&tree.0.join("venv"))).unwrap_err();
-        assert!(matches!(error, LocateError::NoLibrary { minor: 12, .. }));
-        assert!(error.to_string().contains("libpython3.12"));
-    }
-
-    #[test]
-    fn what_is_no_python_is_refused() {
-        let tree =
-            Tree::new("nothing").file("empty/x", "").python(8).file("base/lib/libpython3.8.so.1.0", "");
-        let at = |path: &str| locate(Some(&tree.0.join(path))).unwrap_err();
-        assert!(matches!(at("missing"), LocateError::NotADirectory(_)));
-        assert!(matches!(at("empty"), LocateError::NoPython(_)));
-        assert!(matches!(at("base"), LocateError::TooOld(_, 8)));
-        let tree = Tree::new("config").file("venv/pyvenv.cfg", "version = 3.12.1\n");
-        assert!(matches!(locate(Some(&tree.0.join("venv"))), Err(LocateError::BadConfig(_, "home"))));
-    }
 }

@@ -2,9 +2,13 @@
 //! [`abi`] is the table over which they talk.
 
 pub mod abi;
+pub mod build_name;
+pub mod denied;
 mod engine_side;
 pub mod load;
 pub mod locate;
+#[cfg(test)]
+mod locate_tests;
 mod module_side;
 
 pub use engine_side::{ForeignExchange, ForeignSource, foreign_exchange, foreign_source};

@@ -5,7 +5,7 @@ mod acl;
 pub(crate) mod directories;
 pub mod identity;
 #[cfg(test)]
-mod tree;
+pub(crate) mod tree;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -16,7 +16,9 @@ use thiserror::Error;
 use self::identity::{Identity, IdentityError};
 
 use crate::conf::group::ProcessGroup;
-use crate::loader::locate::{LocateError, locate, minor_of_name};
+use crate::loader::build_name::BuildName;
+use crate::loader::denied::Denied;
+use crate::loader::locate::{LocateError, locate};
 
 /// What is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -79,6 +81,14 @@ pub enum SystemError {
         /// The directory's permissions.
         mode: u32,
     },
+    /// A Python that the user may not read.
+    #[error("python-home={}: {denied}, or name another directory or another user=", home.display())]
+    Python {
+        /// The Python's home.
+        home: PathBuf,
+        /// What is closed to the user.
+        denied: Denied,
+    },
     /// No Python that can be loaded.
     #[error(transparent)]
     Locate(#[from] LocateError),
@@ -119,7 +129,7 @@ pub fn check(conf: &ProcessGroup, server: Option<(u32, u32)>) -> Result<(), Syst
     }
     directories::check(conf, &identity)?;
     // What is inside of a chroot is another system's.
-    if conf.chroot.is_none() { check_python(conf) } else { Ok(()) }
+    if conf.chroot.is_none() { check_python(conf, &identity) } else { Ok(()) }
 }
 
 fn check_owners(conf: &ProcessGroup) -> Result<(), SystemError> {
@@ -162,18 +172,21 @@ fn check_without_root(conf: &ProcessGroup, identity: &Identity) -> Result<(), Sy
     }
 }
 
-fn check_python(conf: &ProcessGroup) -> Result<(), SystemError> {
+fn check_python(conf: &ProcessGroup, identity: &Identity) -> Result<(), SystemError> {
     if let Some(python) = &conf.python {
         let about = std::fs::metadata(python).ok();
         if !about.is_some_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0) {
             return Err(SystemError::NoExecutable(python.clone()));
         }
     }
-    let found = locate(conf.python_home.as_deref())?.minor;
-    let (Some(python), Some(home)) = (&conf.python, &conf.python_home) else { return Ok(()) };
-    let asked = python.file_name().and_then(|name| minor_of_name(&name.to_string_lossy()));
+    let located = locate(conf.python_home.as_deref())?;
+    let Some(home) = &conf.python_home else { return Ok(()) };
+    directories::check_python(&located, identity)
+        .map_err(|denied| SystemError::Python { home: home.clone(), denied })?;
+    let (found, Some(python)) = (located.minor, &conf.python) else { return Ok(()) };
+    let asked = python.file_name().and_then(|name| BuildName::read(&name.to_string_lossy()));
     match asked {
-        Some(asked) if asked != found => {
+        Some(BuildName { minor: asked, .. }) if asked != found => {
             Err(SystemError::OtherPython { python: python.clone(), home: home.clone(), asked, found })
         }
         _ => Ok(()),
@@ -236,7 +249,8 @@ mod tests {
         tree.file("lib/libpython3.12.so.1.0", 0o644);
         let said = |name: &str| {
             let conf = group(&format!("python={}/bin/{name}", tree.0.display()));
-            check_python(&conf).map_err(|error| error.to_string())
+            let identity = Identity::of(&conf, Some((54_321, 54_321))).unwrap();
+            check_python(&conf, &identity).map_err(|error| error.to_string())
         };
         assert_eq!((said("python3"), said("python3.12")), (Ok(()), Ok(())));
         let error = said("python3.9").unwrap_err();

@@ -92,6 +92,10 @@ pub fn begin(request: Request, group: &Arc<Upstream>, mount: Arc<Packed>, stream
         if ngx_http_upstream_create(r) != super::OK {
             return 500;
         }
+        if let Err(another) = super::built_for::check_upstream(&request) {
+            crate::log::emergency(&another.to_string());
+            return 500;
+        }
         let cleanup = ngx_pool_cleanup_add((*r).pool, 0);
         let pipe: *mut ngx_event_pipe_t = ngx_pcalloc((*r).pool, size_of::<ngx_event_pipe_t>()).cast();
         let Some(peer) = peer::Peer::new(request, group) else { return 500 };
