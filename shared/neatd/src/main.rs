@@ -5,16 +5,28 @@
 //! through: requests of the server's connections into `Exchange`s for the engine. What this room must never know: a type of
 //! nginx, httpd or Python.
 
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)]
+mod children;
+#[allow(unsafe_code)]
 mod clients;
 mod control;
+#[allow(unsafe_code)]
 mod keeper;
 mod log;
+#[allow(unsafe_code)]
 mod privileges;
-mod scoreboard;
+#[allow(unsafe_code)]
 mod signals;
+mod sockets;
+#[allow(unsafe_code)]
 mod supervisor;
+#[allow(unsafe_code)]
 mod title;
+mod warden;
 mod worker;
+#[allow(unsafe_code)]
 mod zygote;
 
 use shared::launch;
@@ -36,5 +48,8 @@ fn main() {
     };
     // Whatever Python or a library registered for the end of a process has been run, or is not to be.
     // SAFETY: ends the process.
-    unsafe { libc::_exit(code) }
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::_exit(code)
+    }
 }

@@ -24,6 +24,9 @@ use self::handover::{Handover, socket_path};
 
 /// neatd's file name; it lies beside the server modules.
 pub const FILE: &str = "neatd";
+/// What neatd's processes start further ones from: the file that they run themselves, whatever lies under its name by now, and
+/// whatever a configuration says.
+pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
 /// neatd's end of the lifeline.
 pub const LIFELINE: RawFd = 3;
 /// neatd's end of the socket for new configurations.
@@ -32,7 +35,7 @@ pub const RENEWALS: RawFd = 4;
 pub const CONF: RawFd = 5;
 
 /// How long the server waits for the groups' sockets.
-const SOCKETS: Duration = Duration::from_secs(2);
+const SOCKETS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why neatd does not run.
 #[derive(Debug, Error)]
@@ -76,9 +79,7 @@ impl Neatd {
         let title = "neatd: keeper";
         let arguments = [OsStr::new("--site"), conf.prefix.as_os_str()];
         let mut command = command(neatd, title, &arguments);
-        let handed = [lifeline.as_fd(), receiver.as_fd(), file.as_fd()].map(|one| one.as_raw_fd());
-        // SAFETY: the descriptors live until the command was spawned, below.
-        unsafe { hand_over(&mut command, handed.to_vec()) };
+        hand_over(&mut command, &[lifeline.as_fd(), receiver.as_fd(), file.as_fd()])?;
         let mut child = command.spawn().map_err(|why| LaunchError::Start { path: neatd.to_owned(), why })?;
         // It leaves at once, having forked the keeper. The server's own handler may have seen to it before.
         let _ = child.wait();
@@ -113,7 +114,7 @@ fn wait_for_sockets(conf: &Handover) {
     // One after the other: each look is a connection that somebody has to take.
     for spec in &conf.groups {
         let path = socket_path(&conf.prefix, &spec.conf.name);
-        while !is_listening(&path) && begin.elapsed() < SOCKETS {
+        while !is_listening(&path) && begin.elapsed() < SOCKETS_TIMEOUT {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -159,37 +160,45 @@ pub fn command(neatd: &Path, title: &str, arguments: &[&OsStr]) -> Command {
     command
 }
 
+/// The most descriptors that a process is handed.
+const MAX_HANDED: usize = 16;
+/// The number of the first.
+const FIRST_HANDED: RawFd = 3;
+
 /// Has the new process find `descriptors` from number 3 on, and no other one of this process's.
 ///
-/// # Safety
-/// The descriptors have to live until the command is spawned.
-pub unsafe fn hand_over(command: &mut Command, descriptors: Vec<RawFd>) {
+/// # Errors
+/// The system's: there are too many.
+pub fn hand_over(command: &mut Command, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    let cloned = descriptors.iter().map(BorrowedFd::try_clone_to_owned);
+    let descriptors = cloned.collect::<std::io::Result<Vec<_>>>()?;
+    let count = RawFd::try_from(descriptors.len().min(MAX_HANDED)).unwrap_or(0);
+    let end = FIRST_HANDED + count;
     let prepare = move || {
-        let mut target = 3;
         // Out of the way of the numbers that are to be filled, first.
-        let mut aside = [-1; 16];
-        for (place, descriptor) in aside.iter_mut().zip(&descriptors) {
+        let mut aside = [-1; MAX_HANDED];
+        for (aside, descriptor) in aside.iter_mut().zip(&descriptors) {
             // SAFETY: both numbers are of this process; nothing but system calls between fork and exec.
-            *place = unsafe { libc::fcntl(*descriptor, libc::F_DUPFD, 64) };
-            if *place < 0 {
+            *aside = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD, end) };
+            if *aside < 0 {
                 return Err(std::io::Error::last_os_error());
             }
         }
-        for place in aside.iter().take(descriptors.len()) {
+        for (target, aside) in (FIRST_HANDED..end).zip(&aside) {
             // SAFETY: as above. The copy is not closed by exec.
-            if unsafe { libc::dup2(*place, target) } < 0 {
+            if unsafe { libc::dup2(*aside, target) } < 0 {
                 return Err(std::io::Error::last_os_error());
             }
-            target += 1;
         }
         // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others are to be. A kernel
         // without this call leaves them to their own flags.
         // SAFETY: marks descriptors only.
-        unsafe { libc::syscall(libc::SYS_close_range, target, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        unsafe { libc::syscall(libc::SYS_close_range, end, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         Ok(())
     };
-    // SAFETY: `prepare` makes system calls only and takes no memory.
+    // SAFETY: `prepare` makes system calls only and takes no memory; the command keeps what it refers to.
     unsafe { command.pre_exec(prepare) };
+    Ok(())
 }
 
 /// Takes over a descriptor that this process was given by number.
@@ -210,14 +219,4 @@ pub unsafe fn take(number: RawFd) -> OwnedFd {
 pub fn is_open(number: RawFd) -> bool {
     // SAFETY: asks for a descriptor's flags, which any number may be asked for.
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
-}
-
-/// Borrows a descriptor by its number.
-///
-/// # Safety
-/// It is open for as long as `'a`.
-#[must_use]
-pub unsafe fn borrow<'a>(number: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the caller's promise.
-    unsafe { BorrowedFd::borrow_raw(number) }
 }

@@ -12,10 +12,10 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 
 const WORDS: usize = 30;
 
-/// A worker.
+/// What a worker shows of itself.
 #[repr(C)]
 #[derive(Debug, Default)]
-pub struct Slot {
+pub struct WorkerScore {
     /// Threads that serve nothing now.
     pub idle: AtomicU32,
     /// Requests that wait for a thread.
@@ -28,17 +28,27 @@ pub struct Slot {
     pub pulse: AtomicU64,
 }
 
-impl Slot {
+impl WorkerScore {
     /// How long ago the last request ended.
-    pub fn rest(&self) -> Duration {
+    pub fn idle_time(&self) -> Duration {
         Duration::from_millis(now().saturating_sub(self.active.load(Ordering::Relaxed)))
+    }
+
+    /// How long ago a thread had the GIL.
+    pub fn pulse(&self) -> Duration {
+        Duration::from_millis(now().saturating_sub(self.pulse.load(Ordering::Relaxed)))
+    }
+
+    /// How many requests have ended.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 }
 
-/// A thread of a worker.
+/// What a thread of a worker shows of itself.
 #[repr(C)]
 #[derive(Debug, Default)]
-pub struct ThreadSlot {
+pub struct ThreadScore {
     /// When its request began, in milliseconds of [`now`]; 0 for none. What the thread waits for a client moves it on.
     pub began: AtomicU64,
     /// When it began to wait for the client, likewise; 0 when it does not.
@@ -47,7 +57,7 @@ pub struct ThreadSlot {
     text: [AtomicU64; WORDS],
 }
 
-impl ThreadSlot {
+impl ThreadScore {
     /// Says which request the thread serves.
     pub fn begin(&self, method: &[u8], target: &[u8]) {
         let mut bytes = [0u8; WORDS * 8];
@@ -120,7 +130,7 @@ unsafe impl Sync for Scoreboard {}
 
 impl Scoreboard {
     const fn stride(threads: usize) -> usize {
-        size_of::<Slot>() + threads * size_of::<ThreadSlot>()
+        size_of::<WorkerScore>() + threads * size_of::<ThreadScore>()
     }
 
     /// How many bytes the memory has to have.
@@ -140,24 +150,24 @@ impl Scoreboard {
         Ok(Self { start, slots, threads })
     }
 
-    /// A worker's place.
-    pub fn slot(&self, number: usize) -> &Slot {
-        let number = number.min(self.slots.saturating_sub(1));
+    /// What the worker of a slot shows.
+    pub fn score(&self, slot: usize) -> &WorkerScore {
+        let slot = slot.min(self.slots.saturating_sub(1));
         // SAFETY: within the mapping, which is never undone; zeroes and anything else are valid atomics.
-        unsafe { self.start.byte_add(number * Self::stride(self.threads)).cast().as_ref() }
+        unsafe { self.start.byte_add(slot * Self::stride(self.threads)).cast().as_ref() }
     }
 
-    /// The places of a worker's threads.
-    pub fn threads(&self, number: usize) -> &[ThreadSlot] {
-        let number = number.min(self.slots.saturating_sub(1));
-        let offset = number * Self::stride(self.threads) + size_of::<Slot>();
-        // SAFETY: as for `slot`.
+    /// What the threads of a slot's worker show.
+    pub fn threads(&self, slot: usize) -> &[ThreadScore] {
+        let slot = slot.min(self.slots.saturating_sub(1));
+        let offset = slot * Self::stride(self.threads) + size_of::<WorkerScore>();
+        // SAFETY: as for `score`.
         unsafe { std::slice::from_raw_parts(self.start.byte_add(offset).cast().as_ptr(), self.threads) }
     }
 
-    /// Whether a thread of a worker serves a request.
-    pub fn is_busy(&self, number: usize) -> bool {
-        self.threads(number).iter().any(|thread| thread.began.load(Ordering::Relaxed) != 0)
+    /// Whether a thread of a slot's worker serves a request.
+    pub fn is_busy(&self, slot: usize) -> bool {
+        self.threads(slot).iter().any(|thread| thread.began.load(Ordering::Relaxed) != 0)
     }
 
     /// How many workers there is room for.
@@ -167,18 +177,18 @@ impl Scoreboard {
 
     /// What the workers wait for, all together.
     pub fn waiting(&self) -> usize {
-        (0..self.slots).map(|slot| self.slot(slot).waiting.load(Ordering::Relaxed) as usize).sum()
+        (0..self.slots).map(|slot| self.score(slot).waiting.load(Ordering::Relaxed) as usize).sum()
     }
 
-    /// Makes a place as if nobody had been in it.
-    pub fn clear(&self, number: usize) {
-        let slot = self.slot(number);
-        slot.idle.store(0, Ordering::Relaxed);
-        slot.waiting.store(0, Ordering::Relaxed);
-        slot.served.store(0, Ordering::Relaxed);
-        slot.active.store(now(), Ordering::Relaxed);
-        slot.pulse.store(now(), Ordering::Relaxed);
-        self.threads(number).iter().for_each(ThreadSlot::end);
+    /// Makes a slot as if nobody had been in it.
+    pub fn clear(&self, slot: usize) {
+        let score = self.score(slot);
+        score.idle.store(0, Ordering::Relaxed);
+        score.waiting.store(0, Ordering::Relaxed);
+        score.served.store(0, Ordering::Relaxed);
+        score.active.store(now(), Ordering::Relaxed);
+        score.pulse.store(now(), Ordering::Relaxed);
+        self.threads(slot).iter().for_each(ThreadScore::end);
     }
 }
 
@@ -187,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_says_which_request_runs() {
+    fn a_slot_says_which_request_runs() {
         let memory = shared::launch::memory().unwrap();
         memory.set_len(Scoreboard::size(3, 2) as u64).unwrap();
         let (board, other) =
@@ -199,7 +209,7 @@ mod tests {
         assert!(text.starts_with("GET /xxx") && text.len() == WORDS * 8, "{text}");
         board.threads(2)[1].end();
         assert_eq!(other.threads(2)[1].request(), None);
-        board.slot(0).waiting.store(3, Ordering::Relaxed);
+        board.score(0).waiting.store(3, Ordering::Relaxed);
         assert_eq!(other.waiting(), 3);
     }
 }

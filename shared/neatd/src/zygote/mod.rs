@@ -1,11 +1,11 @@
 //! A generation's zygote: gives up its privileges, starts Python, loads the application, and forks workers from that.
 //!
-//! It has one thread, so that a fork of it is a whole process. It decides nothing: the supervisor says when to fork and whom to
-//! signal, and hears what became of it.
+//! It has one thread, so that a fork of it is a whole process. It decides nothing: the warden says when to fork and whom to
+//! signal, and is told what became of it.
 
-use std::ffi::OsStr;
+mod application;
+
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,58 +13,29 @@ use std::sync::Arc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
-use serde::{Deserialize, Serialize};
-use shared::conf::group::ProcessGroup;
-use shared::http::key::Key;
-use shared::http::packed::get;
 use shared::launch;
-use shared::loader::load::{self, Engine, ForkError, Start};
-use shared::loader::locate::locate;
+use shared::launch::lifeline::Lifeline;
+use shared::loader::load::{Engine, ForkError};
 use shared::log::Level;
-use shared::preflight::identity::{self, Identity, IdentityError};
+use shared::preflight::identity::Identity;
 
-use crate::clients::AllowedClients;
-use crate::control::{Command, Heard, Report, hear};
+use crate::children::{self, Wait};
+use crate::control::{Command, Received, Report, ZygoteConf, recv};
 use crate::privileges;
-use crate::scoreboard::Scoreboard;
-use crate::worker::handover::Inboxes;
+use crate::warden::deaths::Death;
+use crate::warden::scoreboard::Scoreboard;
+use crate::worker::handover::Handovers;
 use crate::worker::{self, Setup};
 use crate::{signals, title};
-
-/// What a zygote is told at its start.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ZygoteConf {
-    /// Its group.
-    pub group: ProcessGroup,
-    /// The packed entries of the mounts to load ahead.
-    pub mounts: Vec<Vec<u8>>,
-    /// `nginx` or `apache`.
-    pub server: String,
-    /// The server's version.
-    pub server_version: [u32; 3],
-    /// The user of the server's processes, where the server is root.
-    pub server_user: Option<(u32, u32)>,
-    /// The engine's file.
-    pub engine: std::path::PathBuf,
-    /// Places on the board.
-    pub slots: usize,
-    /// The socket under the name of this generation alone, and the one that servers know.
-    pub own_path: std::path::PathBuf,
-    /// The one that servers know.
-    pub public_path: std::path::PathBuf,
-    /// Who may ask.
-    pub peers: AllowedClients,
-}
 
 struct Zygote {
     conf: ZygoteConf,
     commands: OwnedFd,
     listener: OwnedFd,
-    lifeline: OwnedFd,
+    lifeline: Lifeline,
     board: Arc<Scoreboard>,
-    inboxes: Inboxes,
+    handovers: Handovers,
     /// Where Python runs here.
     engine: Option<Engine>,
     failed: Vec<String>,
@@ -75,7 +46,7 @@ struct Zygote {
 enum Life {
     /// Still the zygote, which ends.
     Over,
-    /// A worker that was forked, and its place.
+    /// A worker that was forked, and its slot.
     Worker(usize),
 }
 
@@ -110,83 +81,28 @@ impl Zygote {
             format!("neatd was replaced by another version of it, which this server does not know; restart the server ({error})")
         })?;
         let identity = Identity::of(&conf.group, conf.server_user).map_err(|error| text(&error))?;
-        set_environment(&conf.group, &identity);
+        application::set_environment(&conf.group, &identity);
         privileges::drop_to(&conf.group, &identity).map_err(|error| text(&error))?;
         let threads = usize::try_from(conf.group.threads).unwrap_or(1);
         let board = Arc::new(Scoreboard::map(&board, conf.slots, threads).map_err(|error| text(&error))?);
-        let inboxes = Inboxes::new(conf.slots).map_err(|error| text(&error))?;
+        let handovers = Handovers::new(conf.slots).map_err(|error| text(&error))?;
         let mut zygote = Self {
             conf,
             commands,
             listener,
-            lifeline,
+            lifeline: Lifeline::new(lifeline),
             board,
-            inboxes,
+            handovers,
             engine: None,
             failed: Vec::new(),
             workers: Vec::new(),
         };
-        zygote.check_scripts()?;
+        application::check_scripts(&zygote.conf)?;
         if zygote.conf.group.preload {
-            let (engine, failed) = zygote.start_python()?;
+            let (engine, failed) = application::start_python(&zygote.conf)?;
             (zygote.engine, zygote.failed) = (Some(engine), failed);
         }
         Ok(zygote)
-    }
-
-    /// `script-user` and `script-group`: whose the scripts, and the directories that they are in, have to be.
-    fn check_scripts(&self) -> Result<(), String> {
-        let group = &self.conf.group;
-        if group.script_user.is_none() && group.script_group.is_none() {
-            return Ok(());
-        }
-        let wrong = |error: IdentityError| format!("script-{error}");
-        let owner = group.script_user.as_deref().map(identity::user).transpose().map_err(wrong)?;
-        let owners = group.script_group.as_deref().map(identity::group).transpose().map_err(wrong)?;
-        for mount in &self.conf.mounts {
-            let Some(script) = get(mount, Key::TargetScript) else { continue };
-            let script = Path::new(OsStr::from_bytes(script));
-            for path in [Some(script), script.parent()].into_iter().flatten() {
-                let about =
-                    std::fs::metadata(path).map_err(|error| format!("\"{}\": {error}", path.display()))?;
-                let wrong_user = owner.as_ref().is_some_and(|(uid, _)| about.uid() != uid.as_raw());
-                let wrong_group = owners.is_some_and(|gid| about.gid() != gid.as_raw());
-                if wrong_user || wrong_group || about.mode() & 0o002 != 0 {
-                    return Err(format!(
-                        "\"{}\" is owned by user {} and group {} with mode {:o}: script-user and script-group ask for another \
-                         owner, and nobody else may write to it",
-                        path.display(),
-                        about.uid(),
-                        about.gid(),
-                        about.mode() & 0o7777
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn start_python(&self) -> Result<(Engine, Vec<String>), String> {
-        let group = &self.conf.group;
-        let python = locate(group.python_home.as_deref()).map_err(|error| error.to_string())?;
-        let mut path = group.python_path.clone();
-        path.extend(group.home.clone());
-        let start = Start {
-            python: &python,
-            path: &path,
-            server: &self.conf.server,
-            server_version: self.conf.server_version,
-            threads: group.threads,
-            processes: group.process_count(),
-            multiprocess: group.is_multiprocess(),
-            keeps_scripts: true,
-            switch_interval: group.switch_interval,
-            log: worker::log,
-        };
-        let engine = load::start(&self.conf.engine, &start).map_err(|error| error.to_string())?;
-        let failed = self.conf.mounts.iter().filter(|mount| !engine.preload(mount));
-        let failed = failed.map(|mount| target(mount)).collect();
-        Ok((engine, failed))
     }
 
     fn live(mut self) -> i32 {
@@ -213,7 +129,7 @@ impl Zygote {
             }
             let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
             if orphaned {
-                polled.push(PollFd::new(self.lifeline.as_fd(), PollFlags::empty()));
+                polled.push(self.lifeline.watched());
             } else {
                 polled.push(PollFd::new(self.commands.as_fd(), PollFlags::POLLIN));
             }
@@ -225,22 +141,22 @@ impl Zygote {
             }
             if orphaned {
                 // The supervisor is gone. This generation serves on until another has taken its place, or the server is gone.
-                if !leaving && (self.is_replaced() || is_hung_up(&self.lifeline)) {
+                if !leaving && (self.is_replaced() || self.lifeline.is_cut()) {
                     leaving = true;
                     self.signal_all(Signal::SIGTERM);
                 }
                 continue;
             }
             loop {
-                match hear(&self.commands) {
-                    Heard::Nothing => break,
-                    Heard::End => {
+                match recv(&self.commands) {
+                    Received::Nothing => break,
+                    Received::End => {
                         orphaned = true;
                         break;
                     }
-                    Heard::Message(Command::Leave) => leaving = true,
-                    Heard::Message(Command::Signal { pid, signal }) => self.signal(pid, signal),
-                    Heard::Message(Command::Fork { slot }) => {
+                    Received::Message(Command::Leave) => leaving = true,
+                    Received::Message(Command::Signal { pid, signal }) => self.signal(pid, signal),
+                    Received::Message(Command::Fork { slot }) => {
                         if self.fork(slot) {
                             return Life::Worker(slot);
                         }
@@ -273,24 +189,16 @@ impl Zygote {
 
     fn reap(&mut self) {
         let mut ended = Vec::new();
-        self.workers.retain(|(slot, pid)| match waitpid(*pid, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(_, code)) => {
-                ended.push((*slot, *pid, code << 8));
-                false
-            }
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                ended.push((*slot, *pid, signal as i32));
-                false
-            }
-            Err(nix::Error::ECHILD) => {
-                ended.push((*slot, *pid, 0));
-                false
-            }
-            _ => true,
+        self.workers.retain(|(slot, pid)| {
+            let death = match children::reap(Wait::Ended(*pid)) {
+                Ok(Some((_, death))) => death,
+                Err(nix::Error::ECHILD) => Death::Unknown,
+                Ok(None) | Err(_) => return true,
+            };
+            ended.push(Report::Died { slot: *slot, pid: Some(pid.as_raw()), death });
+            false
         });
-        for (slot, pid, status) in ended {
-            worker::report(&Report::Died { slot, pid: pid.as_raw(), status });
-        }
+        ended.iter().for_each(worker::report);
     }
 
     /// Forks a worker; `true` in it.
@@ -314,12 +222,8 @@ impl Zygote {
             }
             Err(ForkError::Threads) => worker::report(&Report::Threaded { slot }),
             Err(ForkError::System(error)) => {
-                let text = format!(
-                    "a worker of the process group {} cannot be forked: {error}",
-                    self.conf.group.name
-                );
-                worker::log(Level::Error, text.as_bytes());
-                worker::report(&Report::Died { slot, pid: -1, status: 1 << 8 });
+                let death = Death::NotForked(error.raw_os_error().unwrap_or(0));
+                worker::report(&Report::Died { slot, pid: None, death });
             }
         }
         false
@@ -335,7 +239,7 @@ impl Zygote {
         }
         let started = match self.engine.take() {
             Some(engine) => Ok((engine, std::mem::take(&mut self.failed))),
-            None => self.start_python(),
+            None => application::start_python(&self.conf),
         };
         let engine = match started {
             Ok((engine, failed)) => {
@@ -352,9 +256,9 @@ impl Zygote {
             conf: &self.conf.group,
             board: self.board,
             slot,
-            inboxes: self.inboxes,
+            handovers: self.handovers,
             listener: self.listener,
-            peers: self.conf.peers,
+            clients: self.conf.clients,
             failed: self.failed,
         };
         match worker::run(setup, engine) {
@@ -364,36 +268,5 @@ impl Zygote {
                 1
             }
         }
-    }
-}
-
-/// The script or the module of packed entries.
-pub fn target(mount: &[u8]) -> String {
-    let target = get(mount, Key::TargetScript).or_else(|| get(mount, Key::TargetModule));
-    String::from_utf8_lossy(target.unwrap_or_default()).into_owned()
-}
-
-fn is_hung_up(lifeline: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(lifeline.as_fd(), PollFlags::empty())];
-    let _ = poll(&mut polled, PollTimeout::ZERO);
-    polled.iter().any(|one| one.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
-}
-
-fn set_environment(group: &ProcessGroup, identity: &Identity) {
-    let set = |name: &str, value: &OsStr| {
-        // SAFETY: this process has one thread.
-        unsafe { std::env::set_var(name, value) };
-    };
-    set("LANG", group.lang.as_ref());
-    set("LC_ALL", group.locale.as_ref());
-    if let Some(eggs) = &group.python_eggs {
-        set("PYTHON_EGG_CACHE", eggs.as_os_str());
-    }
-    if let Some(name) = &identity.name {
-        set("USER", name.as_ref());
-        set("LOGNAME", name.as_ref());
-    }
-    if let Some(home) = &identity.home {
-        set("HOME", home.as_os_str());
     }
 }

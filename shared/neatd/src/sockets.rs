@@ -7,8 +7,49 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{Backlog, listen};
-use nix::unistd::{Uid, chown};
+use nix::unistd::{Uid, User, chown};
+use shared::conf::group::ProcessGroup;
+use shared::launch::handover::{GroupSpec, Handover, socket_path};
 use shared::launch::is_listening;
+
+use crate::clients::AllowedClients;
+
+/// A socket that a generation is to listen at, and its name.
+pub struct ListenSocket {
+    /// The socket.
+    pub listener: OwnedFd,
+    /// Who may connect.
+    pub clients: AllowedClients,
+    /// Its own name.
+    pub own_path: PathBuf,
+}
+
+/// Makes a socket for a generation of a group.
+///
+/// # Errors
+/// A sentence for the log.
+pub fn make(conf: &Handover, spec: &GroupSpec, generation: u64) -> Result<ListenSocket, String> {
+    let name = format!("{}.{}-{generation}", spec.conf.name, std::process::id());
+    let own_path = socket_path(&conf.prefix, &name);
+    let owner = owner_of(conf, &spec.conf)?;
+    let listener = bind(&own_path, owner, spec.conf.listen_backlog)
+        .map_err(|error| format!("the socket \"{}\" cannot be made: {error}", own_path.display()))?;
+    Ok(ListenSocket { listener, own_path, clients: AllowedClients::of(owner) })
+}
+
+fn owner_of(conf: &Handover, group: &ProcessGroup) -> Result<Option<Uid>, String> {
+    let Some(written) = &group.socket_user else {
+        return Ok(conf.server_user.map(|(uid, _)| Uid::from_raw(uid)));
+    };
+    if let Some(number) = written.strip_prefix('#') {
+        let uid = number.parse().map_err(|_| format!("socket-user={written}: not a number"))?;
+        return Ok(Some(Uid::from_raw(uid)));
+    }
+    match User::from_name(written) {
+        Ok(Some(user)) => Ok(Some(user.uid)),
+        _ => Err(format!("socket-user={written}: there is no such user")),
+    }
+}
 
 /// Binds a socket that only `owner` may connect to. The process's mask keeps others out before its mode is set.
 ///
