@@ -29,9 +29,15 @@ mod worker;
 #[allow(unsafe_code)]
 mod zygote;
 
+use nix::sys::stat::{Mode, umask};
 use shared::launch;
 
+/// What files of an application are made with, unless its group says otherwise (`umask=`): nginx's own mask is 0 once it is a daemon.
+const UMASK: u32 = 0o022;
+
 fn main() {
+    signals::reset_inherited();
+    umask(Mode::from_bits_truncate(UMASK));
     let title = std::env::args().next().unwrap_or_default();
     let is_handed = launch::is_open(launch::LIFELINE) && launch::is_open(launch::CONF);
     let code = match title.strip_prefix("neatd: ") {

@@ -41,7 +41,7 @@ const SOCKETS_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Error)]
 pub enum LaunchError {
     /// It cannot be executed.
-    #[error("\"{path}\" cannot be started: {why}; it has to lie beside the server's module")]
+    #[error("\"{path}\" cannot be started: {why}{}", remedy(.why))]
     Start {
         /// Its file.
         path: PathBuf,
@@ -51,6 +51,15 @@ pub enum LaunchError {
     /// The system refuses what is needed to talk to it.
     #[error("the daemon processes cannot be told about: {0}")]
     System(#[from] std::io::Error),
+}
+
+/// What to do about an executable that cannot be started, where that is known.
+fn remedy(why: &std::io::Error) -> &'static str {
+    match why.raw_os_error() {
+        Some(libc::ENOENT | libc::EACCES | libc::ENOEXEC) => "; it has to lie beside the server's module",
+        Some(libc::EMFILE | libc::EINVAL) => "; the limit of open files (ulimit -n) may be too low",
+        _ => "",
+    }
 }
 
 impl From<nix::Error> for LaunchError {
@@ -219,4 +228,46 @@ pub unsafe fn take(number: RawFd) -> OwnedFd {
 pub fn is_open(number: RawFd) -> bool {
     // SAFETY: asks for a descriptor's flags, which any number may be asked for.
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn descriptors_are_handed_over_by_number_under_a_low_limit() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let (unused, _other) = UnixStream::pair().unwrap();
+        let mut child = Command::new("sh");
+        child.args(["-c", "echo \"$(ls /proc/self/fd | wc -l)\" >&4"]).stdin(Stdio::null());
+        let limit = || {
+            let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+            // SAFETY: a limit of the child's.
+            let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+            if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        };
+        // SAFETY: one system call.
+        unsafe { child.pre_exec(limit) };
+        hand_over(&mut child, &[unused.as_fd(), theirs.as_fd()]).unwrap();
+        assert!(child.status().unwrap().success());
+        drop((child, theirs));
+        let mut text = String::new();
+        ours.read_to_string(&mut text).unwrap();
+        // 0, 1, 2, the two that were handed over, and what ls itself reads the directory by; the pipe of $() is 1.
+        assert_eq!(text.trim(), "6");
+        assert!(ours.write_all(b"x").is_err(), "nobody else has it");
+    }
+
+    #[test]
+    fn the_remedy_fits_the_error() {
+        let message = |code| {
+            let why = std::io::Error::from_raw_os_error(code);
+            LaunchError::Start { path: PathBuf::from("/lib/neatd"), why }.to_string()
+        };
+        assert!(message(libc::ENOENT).ends_with("it has to lie beside the server's module"));
+        assert!(message(libc::EMFILE).contains("ulimit -n"));
+        assert!(message(libc::ENOMEM).ends_with("(os error 12)"));
+    }
 }

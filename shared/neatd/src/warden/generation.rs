@@ -1,7 +1,7 @@
 //! A generation of a group: one zygote, its workers, and the socket that they listen at.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::memory::{memory_of, oom_kills};
 use super::scoreboard::{self, Scoreboard};
 use super::site::Site;
 use super::workers::{Phase, Worker, Workers, jitter};
-use crate::control::{self, Command, ZygoteConf};
+use crate::control::{self, Command, Received, Report, ZygoteConf};
 use crate::sockets::ListenSocket;
 
 /// A process that is to follow before that is waited for.
@@ -30,8 +30,8 @@ pub struct Generation {
     /// Its zygote, as long as it lives.
     pub zygote: Option<Pid>,
     commands: OwnedFd,
-    /// What its processes report.
-    pub reports: OwnedFd,
+    /// What its processes report; none when the last of them is gone.
+    reports: Option<OwnedFd>,
     /// What its workers show.
     pub board: Scoreboard,
     /// The socket that they listen at.
@@ -75,7 +75,7 @@ impl Generation {
                 number,
                 zygote: Some(zygote.pid),
                 commands: zygote.commands,
-                reports: zygote.reports,
+                reports: Some(zygote.reports),
                 board: zygote.board,
                 socket,
                 public_path,
@@ -91,6 +91,24 @@ impl Generation {
 
     fn command(&self, command: &Command) {
         control::send(&self.commands, command);
+    }
+
+    /// What to wait for.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.reports.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The next report of its processes, if one has come.
+    pub fn recv(&mut self) -> Option<Report> {
+        match control::recv(self.reports.as_ref()?) {
+            Received::Message(report) => Some(report),
+            Received::Nothing => None,
+            // At its end it would be something to read for ever.
+            Received::End => {
+                self.reports = None;
+                None
+            }
+        }
     }
 
     /// Asks for a worker; `false` when there is no slot or no zygote.

@@ -7,14 +7,14 @@ use shared::log::Level;
 use super::group::Group;
 use super::site::Site;
 use super::workers::Phase;
-use crate::control::{Received, Report, recv};
+use crate::control::Report;
 
 impl Group {
     /// Takes what its processes report.
     pub fn recv(&mut self, site: &mut Site<'_>) {
         let mut received = Vec::new();
         for generation in self.generations() {
-            while let Received::Message(report) = recv::<Report>(&generation.reports) {
+            while let Some(report) = generation.recv() {
                 received.push((generation.number, report));
             }
         }

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 const WORDS: usize = 30;
 
@@ -153,7 +153,7 @@ impl Scoreboard {
     /// What the worker of a slot shows.
     pub fn score(&self, slot: usize) -> &WorkerScore {
         let slot = slot.min(self.slots.saturating_sub(1));
-        // SAFETY: within the mapping, which is never undone; zeroes and anything else are valid atomics.
+        // SAFETY: within the mapping, which lasts as long as this; zeroes and anything else are valid atomics.
         unsafe { self.start.byte_add(slot * Self::stride(self.threads)).cast().as_ref() }
     }
 
@@ -192,9 +192,31 @@ impl Scoreboard {
     }
 }
 
+impl Drop for Scoreboard {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this length, and whatever refers to it borrows from this.
+        let _ = unsafe { munmap(self.start, Self::size(self.slots, self.threads)) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scoreboard_is_unmapped_with_its_generation() {
+        let memory = shared::launch::memory().unwrap();
+        memory.set_len(Scoreboard::size(64, 64) as u64).unwrap();
+        let board = Scoreboard::map(&memory, 64, 64).unwrap();
+        let inode = format!(" {} ", std::os::unix::fs::MetadataExt::ino(&memory.metadata().unwrap()));
+        let is_mapped = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().any(|line| line.contains("/memfd:neat") && line.contains(&inode))
+        };
+        assert!(is_mapped());
+        drop(board);
+        assert!(!is_mapped());
+    }
 
     #[test]
     fn a_slot_says_which_request_runs() {

@@ -26,7 +26,7 @@ impl Group {
         let (name, wanted, is_next) = (self.name().to_owned(), self.wanted(), self.is_next(number));
         let has_cpu_limit = self.spec.conf.cpu_time_limit.is_some();
         let Some(generation) = self.generation(number) else { return };
-        let Some(worker) = generation.workers.remove(slot) else { return };
+        let Some(worker) = generation.workers.remove_ended(slot, pid) else { return };
         let obituary = Obituary {
             death,
             pid: pid.map(Pid::as_raw),
@@ -72,6 +72,7 @@ impl Group {
         for generation in self.generations() {
             if generation.zygote == Some(pid) {
                 generation.zygote = None;
+                generation.workers.forget_unforked();
                 found = Some((generation.number, None, generation.phase));
             } else if let Some(slot) = generation.workers.slot_of(pid) {
                 found = Some((generation.number, Some(slot), generation.phase));

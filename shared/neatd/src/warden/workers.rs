@@ -112,6 +112,18 @@ impl Workers {
         Some(self.0.swap_remove(index))
     }
 
+    /// Takes a worker that has ended off the list: the one of this slot, if this is its number, or if it never had one and could not
+    /// be forked. What is said late of a process must not cost its successor its place.
+    pub fn remove_ended(&mut self, slot: usize, pid: Option<Pid>) -> Option<Worker> {
+        self.get(slot).filter(|worker| worker.pid == pid)?;
+        self.remove(slot)
+    }
+
+    /// Takes those off the list that were asked for and not forked: whoever was to fork them is gone.
+    pub fn forget_unforked(&mut self) {
+        self.0.retain(|worker| worker.pid.is_some());
+    }
+
     /// How many serve.
     pub fn serving(&self) -> usize {
         self.0.iter().filter(|worker| worker.phase == Phase::Serving).count()
@@ -137,7 +149,7 @@ impl Workers {
 
 /// Something between 0 and 99, different enough to keep workers from leaving at the same moment.
 pub fn jitter(slot: usize, clock: u64) -> u32 {
-    let mix = clock.wrapping_mul(0x9E37_79B9) ^ (slot as u64) << 7;
+    let mix = clock.wrapping_mul(0x9E37_79B9) ^ ((slot as u64) << 7);
     u32::try_from(mix.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40).unwrap_or(0) % 100
 }
 
@@ -170,6 +182,28 @@ mod tests {
         assert_eq!(workers.remove(1).map(|worker| worker.slot), Some(1));
         assert!(workers.remove(1).is_none());
         assert_eq!(workers.free_slot(4), Some(1));
+    }
+
+    #[test]
+    fn a_late_death_does_not_cost_the_successor_its_place() {
+        let mut workers = workers(&[Phase::Serving, Phase::Serving]);
+        for worker in &mut workers.0 {
+            worker.pid = Some(Pid::from_raw(100 + i32::try_from(worker.slot).unwrap()));
+        }
+        assert!(workers.remove_ended(1, Some(Pid::from_raw(77))).is_none());
+        assert!(workers.remove_ended(0, Some(Pid::from_raw(101))).is_none(), "that is another slot's");
+        assert!(workers.remove_ended(1, None).is_none());
+        assert_eq!(workers.remove_ended(1, Some(Pid::from_raw(101))).map(|worker| worker.slot), Some(1));
+        assert_eq!(workers.serving(), 1);
+    }
+
+    #[test]
+    fn what_was_never_forked_can_be_forgotten() {
+        let mut workers = workers(&[Phase::Starting(Instant::now()), Phase::Serving]);
+        workers.0[1].pid = Some(Pid::from_raw(100));
+        assert!(workers.clone().remove_ended(0, None).is_some());
+        workers.forget_unforked();
+        assert_eq!(workers.slots(), [1]);
     }
 
     #[test]
