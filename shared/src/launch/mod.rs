@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use thiserror::Error;
 
@@ -152,6 +153,16 @@ pub fn memory() -> std::io::Result<File> {
         }
         Ok(File::from_raw_fd(descriptor))
     }
+}
+
+/// Fixes the size of a file in memory for good: what maps it cannot be ended by somebody who makes it shorter.
+///
+/// # Errors
+/// The system's.
+pub fn seal_size(file: &File) -> std::io::Result<()> {
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(())
 }
 
 /// A process of neatd with a clean environment, under the name that ps shows.
