@@ -202,6 +202,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("init_process", OK, || {
         // SAFETY: nginx's own, for this call.
         if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
+            groups::let_go();
             worker::start(cycle);
         }
         OK
