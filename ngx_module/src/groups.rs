@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use shared::conf::groups::Runs;
 use shared::launch::handover::{Handover, socket_path};
 use shared::launch::{FILE, Neatd};
 use shared::log::Level;
@@ -50,21 +51,21 @@ pub fn check(main: &MainConf) -> Result<(), String> {
     main.groups.check(&prefix(main), main.server_user)
 }
 
-/// The group that is to answer a request; `None` for this process itself.
+/// Which processes run a request.
 ///
 /// # Errors
 /// A status, of which the log says why.
-pub fn choose(request: &Request, conf: &LocConf) -> Result<Option<Arc<Upstream>>, Code> {
+pub fn choose(request: &Request, conf: &LocConf) -> Result<Runs<Arc<Upstream>>, Code> {
     let value = match &conf.group {
         Group::Embedded => return restricted(request),
-        Group::Named(upstream) => return Ok(Some(Arc::clone(upstream))),
+        Group::Named(upstream) => return Ok(Runs::Group(Arc::clone(upstream))),
         Group::Variable(value) => value.evaluate(request).ok_or(INTERNAL_SERVER_ERROR)?,
     };
     let Some(main) = request.main_conf() else { return Err(INTERNAL_SERVER_ERROR) };
     let value = String::from_utf8_lossy(value);
     match main.groups.chosen_by_variable(&value, conf.settings.restrict_process()) {
-        Ok(None) => restricted(request),
-        Ok(Some(group)) => Ok(Some(Arc::new(upstream(main, &group.name)))),
+        Ok(Runs::Embedded) => restricted(request),
+        Ok(Runs::Group(group)) => Ok(Runs::Group(Arc::new(upstream(main, &group.name)))),
         Err(error) => {
             log::request(*request, Level::Error, error.to_string().as_bytes());
             Err(INTERNAL_SERVER_ERROR)
@@ -72,13 +73,13 @@ pub fn choose(request: &Request, conf: &LocConf) -> Result<Option<Arc<Upstream>>
     }
 }
 
-fn restricted(request: &Request) -> Result<Option<Arc<Upstream>>, Code> {
+fn restricted(request: &Request) -> Result<Runs<Arc<Upstream>>, Code> {
     if request.main_conf().is_some_and(|main| main.process.restrict_embedded()) {
         let why = "wsgi_restrict_embedded is on, and no process group is chosen for this request";
         log::request(*request, Level::Error, why.as_bytes());
         return Err(INTERNAL_SERVER_ERROR);
     }
-    Ok(None)
+    Ok(Runs::Embedded)
 }
 
 /// Starts neatd, or tells it about a new configuration. What fails is logged; requests are answered with 502 then.

@@ -2,7 +2,7 @@
 //! calls in) holds a raw pointer of nginx's.
 //!
 //! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types here hold
-//! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads ([`lent::Lent`]) says why it may.
+//! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads is in `shared::relay`.
 
 pub mod built_for;
 pub mod chain;
@@ -10,7 +10,6 @@ pub mod complex_value;
 pub mod conf;
 pub mod cycle;
 pub mod environment;
-pub mod lent;
 pub mod location;
 pub mod request;
 pub mod request_body;
@@ -18,7 +17,7 @@ pub mod request_headers;
 pub mod response_headers;
 pub mod signal;
 pub mod upstream;
-pub mod wake;
+pub mod waker;
 
 use nginx_sys::{ngx_int_t, ngx_str_t};
 

@@ -6,12 +6,13 @@ use nginx_sys::{
     NGX_ERROR, ngx_alloc_chain_link, ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains,
     ngx_chain_writer, ngx_http_upstream_t, ngx_palloc, ngx_pool_t, off_t,
 };
+use shared::http::body::BodyLength;
 use shared::wire::frame::LONGEST_DATA;
 use shared::wire::{BodyMode, HEADER, Kind, encode};
 
 use super::super::{Code, ERROR, OK};
 use super::{Asking, cache, receive, tag};
-use crate::request::{self, BodyLength};
+use crate::request;
 
 /// A body that is not longer is copied behind the head, so that the request leaves in one call to the system.
 const COPIED: u64 = 16 * 1024;
@@ -129,10 +130,8 @@ impl Asking {
         let length: u64 = if stored { request.body_parts().map(|part| part.len()).sum() } else { 0 };
         let known = if self.streamed {
             BodyLength::AsAnnounced
-        } else if !stored || length == 0 && request.announces_body() && !request.has_chunked_body() {
-            BodyLength::NoBody
         } else {
-            BodyLength::Known(length)
+            request::announced(&request).when_read(stored.then_some(length))
         };
         let mode = match (self.streamed, known) {
             (true, _) => BodyMode::Pushed,
