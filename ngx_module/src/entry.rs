@@ -12,12 +12,12 @@ use shared::ffi::guard::guard;
 use crate::conf::{self, LocConf, MainConf};
 use crate::directives;
 use crate::embedded::{loop_side, worker};
-use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
+use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, Refusal, name_of};
 use crate::ffi::cycle::Cycle;
 use crate::ffi::request::{Request, id_from_pointer};
 use crate::ffi::{ERROR, OK, built_for, signal};
 use crate::groups;
-use crate::handler;
+use crate::{handler, upstream};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(before_configuration),
@@ -157,6 +157,20 @@ pub(crate) unsafe extern "C" fn on_directive(
     })
 }
 
+/// Takes a directive of nginx's upstreams.
+pub(crate) unsafe extern "C" fn on_upstream_directive(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    _place: *mut c_void,
+) -> *mut c_char {
+    guard("on_upstream_directive", CONF_ERROR, || {
+        // SAFETY: nginx's own, for this call.
+        let (conf, name) = unsafe { (Conf::from_raw(cf), name_of(command)) };
+        let Some(conf) = conf else { return CONF_ERROR };
+        upstream::directives::apply(name, &conf).map_or_else(Refusal::as_ptr, |()| CONF_OK)
+    })
+}
+
 unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard("on_configured", ERROR, || {
         // SAFETY: nginx's own, for this call.
@@ -188,6 +202,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("init_process", OK, || {
         // SAFETY: nginx's own, for this call.
         if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
+            groups::let_go();
             worker::start(cycle);
         }
         OK

@@ -9,16 +9,16 @@ use shared::relay::body::Body;
 use shared::relay::channel::Channel;
 use shared::relay::thread_side::ThreadSide;
 
-use crate::conf::{LocConf, NoMount};
+use crate::conf::{Group, LocConf, NoMount};
 use crate::embedded::loop_side;
 use crate::embedded::request_body::{self, Progress};
 use crate::embedded::worker::{self, Worker};
 use crate::entry;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
-use crate::ffi::upstream::{self, Upstream};
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
 use crate::request;
+use crate::upstream::{self, GroupAddress};
 use crate::{groups, log};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
@@ -41,7 +41,7 @@ pub fn handle(request: Request) -> Code {
     }
     match groups::choose(&request, conf) {
         Ok(Runs::Embedded) => {}
-        Ok(Runs::Group(group)) => return ask(request, conf, &group),
+        Ok(Runs::Group(group)) => return proxy(request, conf, &group),
         Err(code) => return code,
     }
     let streamed = !conf.settings.request_buffering()
@@ -58,7 +58,7 @@ pub fn handle(request: Request) -> Code {
 }
 
 /// Sends the request to a process group.
-fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
+fn proxy(request: Request, conf: &LocConf, group: &Arc<GroupAddress>) -> Code {
     let mount = match mount_of(request, conf, &group.name) {
         Ok(mount) => mount,
         Err(code) => return code,
@@ -67,7 +67,9 @@ fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
         && request.is_main()
         && request::announced(&request).has_body()
         && !request.body_was_begun();
-    upstream::begin(request, group, mount, streamed)
+    // Where variables name the group nothing of it was known when the location was configured.
+    let timeouts = matches!(conf.group, Group::Variable(_)).then(|| conf.written_timeouts.or(group.timeouts));
+    upstream::begin(request, group, timeouts, mount, streamed)
 }
 
 /// The body of a buffered request is here.

@@ -19,5 +19,6 @@ mod groups;
 mod handler;
 mod log;
 mod request;
+mod upstream;
 
 pub(crate) use entry::module_index;
