@@ -7,6 +7,8 @@
 //! The hello of this build is put before the stream, unless [`RAW`] is chosen: a fuzzer would not guess it, and a corpus that
 //! held it would say nothing any more once a key is added to environ.
 
+mod conversing;
+
 use std::ops::Range;
 
 use shared::http::packed::entries;
@@ -14,6 +16,8 @@ use shared::wire::decode::{Side, header};
 use shared::wire::frame::{KEPT, next_exchange};
 use shared::wire::session::{Incoming, ServerSide, WorkerSide};
 use shared::wire::{BodyMode, Frame, HEADER, Kind, Reader, Received, WireError, encode};
+
+use conversing::Conversing;
 
 /// How many bytes say in which portions the stream comes; they are used in turns.
 pub const SIZES: usize = 4;
@@ -37,6 +41,18 @@ pub fn check(from: Side, input: &[u8]) {
         Side::Worker => Reading::new(from, &stream, Asked::new(*choices)).read(portions),
         Side::Server => Reading::new(from, &stream, Served::new(*choices)).read(portions),
     };
+    agree(sizes, &stream, read);
+    if from == Side::Worker {
+        agree(sizes, &stream, |portions| Conversing::new(*choices).read(&stream, portions));
+    }
+}
+
+/// Has a stream read in the three ways, which have to come to the same.
+fn agree<T: PartialEq + std::fmt::Debug>(
+    sizes: &[u8; SIZES],
+    stream: &[u8],
+    read: impl Fn(&mut dyn Iterator<Item = usize>) -> T,
+) {
     let whole = read(&mut std::iter::empty());
     assert_eq!(read(&mut sizes.iter().cycle().map(|size| portion(*size)).take(stream.len() * SIZES)), whole);
     assert_eq!(read(&mut std::iter::repeat_n(1, stream.len())), whole);

@@ -10,10 +10,10 @@
 #![deny(unsafe_code)]
 
 pub mod backlog;
-#[allow(unsafe_code)]
 pub mod client;
 pub mod conf;
 pub mod exchange;
+pub mod fault;
 #[allow(unsafe_code)]
 pub mod ffi;
 pub mod http;
@@ -23,6 +23,8 @@ pub mod launch;
 pub mod loader;
 pub mod log;
 pub mod preflight;
+pub mod relay;
+pub mod threads;
 pub mod vocabulary;
 pub mod wire;
 pub mod wsgi;

@@ -68,5 +68,6 @@ fn tell_dependents(measured: &layout::Measured) {
     println!("cargo::rustc-check-cfg=cfg(ngx_feature, values({quoted}))");
     println!("cargo::metadata=features_check={quoted}");
     println!("cargo::metadata=features={}", measured.features.join(","));
+    println!("cargo::rustc-env=NEAT_NGINX_FEATURES={}", measured.features.join(", "));
     println!("cargo::metadata=version_number={}", measured.version);
 }

@@ -30,6 +30,9 @@ mod layout {
     include!(concat!(env!("OUT_DIR"), "/layout.rs"));
 }
 
+/// What nginx was configured with, of what the module asks for.
+pub const FEATURES: &str = env!("NEAT_NGINX_FEATURES");
+
 pub mod macros;
 
 pub use bindings::*;

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Pool;
+use super::retry::MAX_GIVEN_BACK;
 use crate::conf::group::ProcessGroup;
 use crate::exchange::{Body, BodyError, End, Exchange, SendError};
 use crate::http::key::Key;
@@ -208,6 +209,68 @@ fn a_request_that_was_not_begun_is_asked_again() {
         assert_eq!(Asked::new().served_by(&group.pool).0, ["head 200", "body hello", "Complete"]);
     }
     assert_eq!(group.seen(), 3);
+}
+
+#[test]
+fn a_worker_that_leaves_behind_its_response_is_not_asked_again() {
+    let last: Script = |bytes, exchange| {
+        whole(bytes, exchange);
+        encode::go_away(bytes);
+    };
+    let group = Group::answering("leaves", vec![vec![last], vec![last], vec![whole]]);
+    for _ in 0..3 {
+        assert_eq!(Asked::new().served_by(&group.pool).0, ["head 200", "body hello", "Complete"]);
+    }
+    assert_eq!(group.seen(), 3);
+}
+
+#[test]
+fn what_stands_behind_a_response_harms_nobody_but_its_connection() {
+    let more: Script = |bytes, exchange| {
+        whole(bytes, exchange);
+        encode::end(bytes, exchange);
+    };
+    let group = Group::answering("behind", vec![vec![more], vec![whole]]);
+    for _ in 0..2 {
+        let (said, logged) = Asked::new().served_by(&group.pool);
+        assert_eq!(said, ["head 200", "body hello", "Complete"], "{logged}");
+    }
+    assert_eq!(group.seen(), 2);
+}
+
+#[test]
+fn a_request_that_every_worker_gives_back_is_503() {
+    let closing: Script = |bytes, _| encode::go_away(bytes);
+    let connections = (0..=MAX_GIVEN_BACK).map(|_| vec![closing]).collect();
+    let group = Group::answering("gone", connections);
+    let (said, logged) = Asked::new().served_by(&group.pool);
+    assert_eq!(said, ["retry after 1", "Status(503)"]);
+    assert!(logged.contains("takes no further request"), "{logged}");
+    assert_eq!(group.seen(), 1 + MAX_GIVEN_BACK as usize);
+}
+
+#[test]
+fn a_request_that_was_begun_and_given_back_is_502() {
+    let both: Script = |bytes, exchange| {
+        encode::log(bytes, exchange, Level::Info, b"begun, ");
+        encode::go_away(bytes);
+    };
+    let group = Group::answering("both", vec![vec![both]]);
+    let (said, logged) = Asked::new().served_by(&group.pool);
+    assert_eq!(said, ["Status(502)"]);
+    assert_eq!(logged, "begun, process group shop: its process sent a GoAway frame out of order");
+    assert_eq!(group.seen(), 1);
+}
+
+#[test]
+fn a_head_that_no_frame_holds_is_431() {
+    let group = Group::answering("long", vec![vec![whole]]);
+    let mut asked = Asked::new();
+    asked.head.resize(1 << 20, 0);
+    let (said, logged) = asked.served_by(&group.pool);
+    assert_eq!(said, ["Status(431)"]);
+    assert!(logged.contains("longer than 1 MiB"), "{logged}");
+    assert_eq!(group.seen(), 0);
 }
 
 #[test]

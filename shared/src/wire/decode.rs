@@ -65,6 +65,9 @@ pub enum WireError {
     /// A file frame whose descriptor did not come with it, or a descriptor without a frame.
     #[error("descriptors and file frames do not match")]
     Descriptor,
+    /// A file frame whose descriptor is of no regular file, or of one that is shorter than the range.
+    #[error("a range of something that is not a regular file, or is shorter")]
+    NotInFile,
 }
 
 /// Which frames come in.

@@ -8,14 +8,19 @@
 //!
 //! A connection that ends without [`Frame::End`] or [`Frame::Failed`] is a cut, never an end.
 //!
-//! [`decode::Reader`] takes bytes as they come, in any portions; [`encode`] makes them; [`session`] holds either side to the order.
+//! [`decode::Reader`] takes bytes as they come, in any portions; [`encode`] makes them; [`session`] holds either side to the order;
+//! [`conversation`] is all of that for a server, with the descriptors and what may be done with the connection.
 
+pub mod conversation;
 pub mod decode;
 pub mod encode;
+pub mod event;
 pub mod frame;
 pub mod session;
 
+pub use conversation::Conversation;
 pub use decode::{Reader, WireError};
+pub use event::{BeforeHead, Begun, Cut, Event};
 pub use frame::{BodyMode, Frame, HEADER, Header, Hello, Kind, Received};
 
 #[cfg(test)]

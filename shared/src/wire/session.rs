@@ -22,7 +22,12 @@ enum Receiving {
     /// The head is to come. Holds whether the response can have no body (HEAD).
     Head(bool),
     /// The body is coming.
-    Body(Budget),
+    Body {
+        /// What of it may still come.
+        budget: Budget,
+        /// Whether it can have one at all.
+        has_body: bool,
+    },
     /// It said that it takes no more.
     Closed,
 }
@@ -66,7 +71,13 @@ impl ServerSide {
     /// Whether the response's head has come.
     #[must_use]
     pub const fn has_head(&self) -> bool {
-        matches!(self.state, Receiving::Body(_))
+        matches!(self.state, Receiving::Body { .. })
+    }
+
+    /// Whether the response that is coming can have a body, as far as its head has come.
+    #[must_use]
+    pub const fn has_body(&self) -> bool {
+        matches!(self.state, Receiving::Body { has_body: true, .. })
     }
 
     /// How many file frames came, to be matched with descriptors.
@@ -111,18 +122,18 @@ impl ServerSide {
                 Ok(())
             }
             (Receiving::Head(head_only), Frame::Head { head, .. }) => {
-                let bodiless = *head_only || !head.has_body();
-                self.state =
-                    Receiving::Body(Budget::new(if bodiless { Some(0) } else { head.view().length }));
+                let has_body = !*head_only && head.has_body();
+                let budget = Budget::new(if has_body { head.view().length } else { Some(0) });
+                self.state = Receiving::Body { budget, has_body };
                 Ok(())
             }
-            (Receiving::Body(budget), Frame::Chunk(data)) => spend(budget, data.len() as u64),
-            (Receiving::Body(budget), Frame::File { length, .. }) => {
+            (Receiving::Body { budget, .. }, Frame::Chunk(data)) => spend(budget, data.len() as u64),
+            (Receiving::Body { budget, .. }, Frame::File { length, .. }) => {
                 self.files += 1;
                 spend(budget, *length)
             }
-            (Receiving::Body(_), Frame::Flush | Frame::Trailers(_)) => Ok(()),
-            (Receiving::Body(budget), Frame::End) => {
+            (Receiving::Body { .. }, Frame::Flush | Frame::Trailers(_)) => Ok(()),
+            (Receiving::Body { budget, .. }, Frame::End) => {
                 let missing = budget.missing();
                 self.state = Receiving::Idle;
                 if missing == 0 { Ok(()) } else { Err(WireError::DeclaredLength) }
@@ -131,7 +142,7 @@ impl ServerSide {
                 self.state = Receiving::Idle;
                 Ok(())
             }
-            (Receiving::Body(_), Frame::Failed { status: 0, .. }) => {
+            (Receiving::Body { .. }, Frame::Failed { status: 0, .. }) => {
                 self.state = Receiving::Idle;
                 Ok(())
             }

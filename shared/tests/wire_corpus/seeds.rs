@@ -242,6 +242,39 @@ fn answers() -> Vec<Seed> {
         ("hello-of-an-exchange", RAW, hello(HEADER - 2, 1)),
         ("http", RAW, b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
         ("nothing", RAW, Vec::new()),
+        seed("file-beyond-its-end", 0, |bytes| {
+            head(bytes, 1, "200 OK", &[]);
+            encode::mark_file(bytes, 0);
+            encode::file(bytes, 1, u64::MAX, 2);
+            encode::end(bytes, 1);
+        }),
+        seed("file-that-does-not-follow", 0, |bytes| {
+            head(bytes, 1, "200 OK", &[]);
+            encode::mark_file(bytes, 0);
+            encode::end(bytes, 1);
+        }),
+        seed("file-unannounced", 0, |bytes| {
+            head(bytes, 1, "200 OK", &[]);
+            encode::file(bytes, 1, 0, 1);
+            encode::end(bytes, 1);
+        }),
+        seed("body-wanted-again-and-again", 0, |bytes| {
+            (0..3).for_each(|_| encode::want_body(bytes, 1, 1));
+            answer(bytes, 1);
+        }),
+        seed("body-wanted-of-a-request-without-one", 0, |bytes| {
+            answer(bytes, 1);
+            encode::want_body(bytes, 2, 1);
+        }),
+        seed("body-wanted-of-no-bytes", 0, |bytes| encode::want_body(bytes, 1, 0)),
+        seed("go-away-behind-a-log-line", 0, |bytes| {
+            encode::log(bytes, 1, Level::Info, b"begun");
+            encode::go_away(bytes);
+        }),
+        seed("go-away-behind-the-end", 0, |bytes| {
+            answer(bytes, 1);
+            encode::go_away(bytes);
+        }),
     ]
 }
 
