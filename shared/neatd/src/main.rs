@@ -17,6 +17,7 @@ mod keeper;
 mod log;
 #[allow(unsafe_code)]
 mod privileges;
+mod reports;
 #[allow(unsafe_code)]
 mod signals;
 mod sockets;

@@ -105,7 +105,7 @@ impl Group {
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let generations = self.current.iter().chain(self.next.iter()).chain(self.old.iter());
         let listener = self.unserved().map(|(socket, _)| socket.listener.as_fd());
-        generations.filter_map(Generation::descriptor).chain(listener).chain(self.responder.descriptors())
+        generations.flat_map(Generation::descriptors).chain(listener).chain(self.responder.descriptors())
     }
 
     /// Answers who asked a group without a process.

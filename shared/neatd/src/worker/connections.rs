@@ -14,8 +14,8 @@ use super::connection::Connection;
 use super::exchange::DaemonExchange;
 use super::handover::{Handover, Handovers};
 use super::hub::Limits;
-use super::log;
 use crate::clients::Caller;
+use crate::reports::log;
 
 /// The listener's number among the events.
 const LISTENER: u64 = 0;

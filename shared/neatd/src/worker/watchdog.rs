@@ -16,8 +16,8 @@ use shared::wire::encode;
 
 use super::hub::Hub;
 use super::queue::Served;
-use super::{log, report};
 use crate::control::Report;
+use crate::reports::{self, log};
 use crate::warden::scoreboard::Scoreboard;
 
 /// What was done about a request.
@@ -95,7 +95,7 @@ impl Watchdog {
                     *step = Some((now.0, now.1, Step::Answered));
                     answer(&served);
                     let why = format!("{about} and did not end on RequestTimeout");
-                    report(&Report::Replace { slot: self.slot, why });
+                    reports::send(&Report::Replace { slot: self.slot, why });
                 }
                 Some(_) => {}
             }
