@@ -1,4 +1,5 @@
-//! What a warden, its zygotes and its workers send each other, as JSON over a socket that keeps messages apart.
+//! What a warden, its zygotes and its workers send each other, as JSON over a socket that keeps messages
+//! apart.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -59,8 +60,8 @@ pub enum Command {
     Leave,
 }
 
-/// A fact, a zygote's or a worker's to the warden. None may be lost. Lines of the log have a socket of their own
-/// ([`crate::reports`]).
+/// A fact, a zygote's or a worker's to the warden. None may be lost. Lines of the log have a socket of their
+/// own ([`crate::reports`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// The zygote is ready to fork; these targets could not be loaded.
@@ -73,7 +74,8 @@ pub enum Report {
         /// Why.
         why: String,
     },
-    /// The application has started threads while it was imported, so that no worker can be forked from the zygote.
+    /// The application has started threads while it was imported, so that no worker can be forked from the
+    /// zygote.
     Threaded {
         /// The slot that the worker was meant for.
         slot: usize,

@@ -1,7 +1,8 @@
 //! What a zygote or a worker tells its warden, without waiting for it.
 //!
-//! Facts are few and none may be lost: the warden goes by them, so that one that does not fit is kept and sent later. Lines of the log
-//! may be many and go over a socket of their own; those that do not fit are counted.
+//! Facts are few and none may be lost: the warden goes by them, so that one that does not fit is kept and
+//! sent later. Lines of the log may be many and go over a socket of their own; those that do not fit are
+//! counted.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -102,7 +103,8 @@ impl Reports {
         let mut waiting = self.lock();
         while let Some(fact) = waiting.front() {
             match control::send(&self.facts, fact) {
-                // One that can never be sent must not hold up the others; where the warden is gone nobody is left to go by it.
+                // One that can never be sent must not hold up the others; where the warden is gone nobody is
+                // left to go by it.
                 Ok(()) | Err(Errno::EMSGSIZE | Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => {
                     waiting.pop_front();
                 }

@@ -1,7 +1,8 @@
 //! Starting neatd from a server's master process, and telling it about a new configuration.
 //!
-//! The master holds one end of a socket, its children inherit copies of it, and neatd the other end: the lifeline. When the last
-//! process of the server is gone neatd reads its end and leaves. A byte on it says that the configuration was written anew.
+//! The master holds one end of a socket, its children inherit copies of it, and neatd the other end: the
+//! lifeline. When the last process of the server is gone neatd reads its end and leaves. A byte on it says
+//! that the configuration was written anew.
 
 pub mod handover;
 
@@ -104,8 +105,8 @@ impl Neatd {
     }
 }
 
-/// Waits until every group's socket is there, so that no request finds none; a group that cannot have one does not hold the server
-/// up for long.
+/// Waits until every group's socket is there, so that no request finds none; a group that cannot have one
+/// does not hold the server up for long.
 fn wait_for_sockets(conf: &Handover) {
     let begin = Instant::now();
     // One after the other: each look is a connection that somebody has to take.
@@ -194,8 +195,8 @@ pub fn hand_over(command: &mut Command, descriptors: &[BorrowedFd<'_>]) -> std::
                 return Err(std::io::Error::last_os_error());
             }
         }
-        // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others are to be. A kernel
-        // without this call leaves them to their own flags.
+        // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others
+        // are to be. A kernel without this call leaves them to their own flags.
         // SAFETY: marks descriptors only.
         unsafe { libc::syscall(libc::SYS_close_range, end, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         Ok(())
@@ -250,7 +251,8 @@ mod tests {
         drop((child, theirs));
         let mut text = String::new();
         ours.read_to_string(&mut text).unwrap();
-        // 0, 1, 2, the two that were handed over, and what ls itself reads the directory by; the pipe of $() is 1.
+        // 0, 1, 2, the two that were handed over, and what ls itself reads the directory by; the pipe of $()
+        // is 1.
         assert_eq!(text.trim(), "6");
         assert!(ours.write_all(b"x").is_err(), "nobody else has it");
     }

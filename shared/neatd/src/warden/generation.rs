@@ -108,7 +108,8 @@ impl Generation {
         self.facts.iter().chain(&self.lines).map(AsFd::as_fd)
     }
 
-    /// What its processes report: a turn's worth of lines, and of facts, which are to be taken after the lines that came before them.
+    /// What its processes report: a turn's worth of lines, and of facts, which are to be taken after the
+    /// lines that came before them.
     pub fn recv(&mut self) -> (Vec<Line>, Vec<Report>) {
         let facts = recv_all(&mut self.facts, MAX_FACTS);
         (recv_all(&mut self.lines, MAX_LINES), facts)

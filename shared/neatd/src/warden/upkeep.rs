@@ -65,7 +65,8 @@ impl Group {
         }
     }
 
-    /// A child of this process has ended: a zygote, or a worker whose zygote is gone. `false` when it is none of the group's.
+    /// A child of this process has ended: a zygote, or a worker whose zygote is gone. `false` when it is none
+    /// of the group's.
     pub fn has_ended(&mut self, site: &mut Site<'_>, pid: Pid, death: Death) -> bool {
         // What it said before it ended comes first.
         self.recv(site);
@@ -92,8 +93,8 @@ impl Group {
         true
     }
 
-    /// A zygote is gone, and its workers are this process's children now; those that are not have ended, whether it came to say so or
-    /// not.
+    /// A zygote is gone, and its workers are this process's children now; those that are not have ended,
+    /// whether it came to say so or not.
     fn adopt_workers(&mut self, site: &mut Site<'_>, number: u64) {
         let Some(generation) = self.generation(number) else { return };
         let pids: Vec<_> = generation.workers.iter().filter_map(|one| Some((one.slot, one.pid?))).collect();

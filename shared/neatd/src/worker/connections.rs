@@ -1,4 +1,5 @@
-//! The connections of a worker, and what it waits for: them, the group's socket, and requests that others hand over.
+//! The connections of a worker, and what it waits for: them, the group's socket, and requests that others
+//! hand over.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;

@@ -123,7 +123,7 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
     }
     hub.close();
     for thread in running {
-        // It ended, or it panicked, which was told.
+        // It ended, or it panicked, which is in the log.
         let _ = thread.join();
     }
     engine.stop(STOP_TIMEOUT.min(conf.shutdown_timeout));

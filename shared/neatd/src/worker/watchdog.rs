@@ -1,7 +1,7 @@
 //! Requests that run too long, seen from outside of Python (`request-timeout`, `interrupt-timeout`).
 //!
-//! First the stack goes to the log and RequestTimeout is raised in the thread. What does not end on that is answered over its head,
-//! and the process is replaced while its other requests finish.
+//! First the stack goes to the log and RequestTimeout is raised in the thread. What does not end on that is
+//! answered over its head, and the process is replaced while its other requests finish.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,7 +1,8 @@
-//! A generation's zygote: gives up its privileges, starts Python, loads the application, and forks workers from that.
+//! A generation's zygote: gives up its privileges, starts Python, loads the application, and forks workers
+//! from that.
 //!
-//! It has one thread, so that a fork of it is a whole process. It decides nothing: the warden says when to fork and whom to
-//! signal, and is told what became of it.
+//! It has one thread, so that a fork of it is a whole process. It decides nothing: the warden says when to
+//! fork and whom to signal, and is told what became of it.
 
 mod application;
 
@@ -142,7 +143,8 @@ impl Zygote {
                 self.reap();
             }
             if orphaned {
-                // The supervisor is gone. This generation serves on until another has taken its place, or the server is gone.
+                // The supervisor is gone. This generation serves on until another has taken its place, or the
+                // server is gone.
                 if !leaving && (self.is_replaced() || is_hung_up(&self.lifeline)) {
                     leaving = true;
                     self.signal_all(Signal::SIGTERM);
@@ -175,7 +177,8 @@ impl Zygote {
     }
 
     fn signal(&self, pid: i32, signal: i32) {
-        // Only what was forked here and has not been seen to end: a number that was given to another process is not signalled.
+        // Only what was forked here and has not been seen to end: a number that was given to another process
+        // is not signalled.
         if let (true, Ok(signal)) =
             (self.workers.iter().any(|(_, worker)| worker.as_raw() == pid), Signal::try_from(signal))
         {
