@@ -20,3 +20,20 @@ mod scripts;
 pub mod site;
 mod upkeep;
 mod workers;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_warden_knows_nothing_of_the_supervisor() {
+        let room = concat!(env!("CARGO_MANIFEST_DIR"), "/src/warden");
+        let supervisor = concat!("crate::", "supervisor");
+        let mut count = 0;
+        for entry in std::fs::read_dir(room).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(!text.contains(supervisor), "{}", path.display());
+            count += 1;
+        }
+        assert!(count > 10, "{count} files");
+    }
+}
