@@ -185,6 +185,12 @@ impl<'r> Upstream<'r> {
         Some(Expired { etag, last_modified })
     }
 
+    /// Whether nginx has a response that has expired, and answers with it when a try fails for `reason` (`wsgi_cache_use_stale`).
+    pub fn has_stale(&self, reason: u32) -> bool {
+        let is_expired = self.get().cache_status() == NGX_HTTP_CACHE_EXPIRED;
+        is_expired && self.conf().get().cache_use_stale & reason as usize != 0
+    }
+
     /// Adds to what a response is cached under. `false`, here and below, when nginx has no memory.
     pub fn push_cache_key(&mut self, part: &[u8]) -> bool {
         let Some(part) = self.request.copy(part) else { return false };

@@ -16,9 +16,11 @@ mod retry;
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use shared::fault::Fault;
 use shared::http::packed::Packed;
 use shared::wire::Conversation;
 
@@ -58,6 +60,10 @@ struct UpstreamRequest {
     ended: bool,
     /// It was answered in a way that no other worker is to be asked.
     is_final: bool,
+    /// Why no worker serves it: what the next try answers.
+    fault: Option<Fault>,
+    /// The other end of the connection over which nginx is told so.
+    teller: Option<UnixStream>,
     /// How often it was sent.
     tries: u32,
     /// How often a worker gave it back.
@@ -84,6 +90,8 @@ pub fn begin(
         frames: request::Frames::default(),
         ended: false,
         is_final: false,
+        fault: None,
+        teller: None,
         tries: 0,
         given_back: 0,
         untouched: Switches::default(),

@@ -1,5 +1,6 @@
 //! The request as frames: the head, and nginx's buffers of the body between headers of ours.
 
+use shared::fault::Fault;
 use shared::wire::frame::LONGEST_DATA;
 use shared::wire::{Begun, BodyMode, Kind, encode};
 
@@ -86,7 +87,11 @@ impl UpstreamRequest {
         let mut frames = vec![bytes.len()];
         self.frames.hello = bytes.len();
         if !encode::request(&mut bytes, 0, self.mount.as_bytes(), head.as_bytes(), mode) {
-            return None;
+            // Whom nginx connects to then says it.
+            self.fault = Some(Fault::RequestHeadTooLong);
+            upstream.buffers().add_bytes(bytes)?;
+            upstream.use_buffers();
+            return Some(());
         }
         let is_copied =
             stored && mode == BodyMode::Pushed && length <= MAX_COPIED && request.body_is_in_memory();

@@ -146,7 +146,7 @@ impl UpstreamRequest {
     fn answer_plainly(&mut self, upstream: &mut Upstream<'_>, status: u16) -> Code {
         self.ended = true;
         upstream.set_status(status, None);
-        upstream.set_switches(Switches { buffering: false, ..upstream.switches() });
+        upstream.set_switches(Switches::default());
         upstream.add_header(b"Content-Length", b"0")
     }
 }
