@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use shared::conf::groups::Runs;
+use shared::http::body::BodyLength;
 use shared::log::Level;
+use shared::relay::body::Body;
+use shared::relay::channel::Channel;
+use shared::relay::thread_side::ThreadSide;
 
 use crate::conf::{Group, LocConf, NoMount};
+use crate::embedded::loop_side;
+use crate::embedded::request_body::{self, Progress};
+use crate::embedded::worker::{self, Worker};
 use crate::entry;
-use crate::exchange::NginxExchange;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
-use crate::request::{self, BodyLength};
-use crate::request_body::{self, Progress, StoredBody};
+use crate::request;
 use crate::upstream::{self, GroupAddress};
-use crate::worker::{self, Worker};
-use crate::{groups, log, serving};
+use crate::{groups, log};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -42,7 +46,7 @@ pub fn handle(request: Request) -> Code {
     }
     let streamed = !conf.settings.request_buffering()
         && request.is_main()
-        && request.announces_body()
+        && request::announced(&request).has_body()
         && !request.body_was_begun();
     if streamed {
         request.hold();
@@ -61,7 +65,7 @@ fn proxy(request: Request, conf: &LocConf, group: &Arc<GroupAddress>) -> Code {
     };
     let streamed = !conf.settings.request_buffering()
         && request.is_main()
-        && request.announces_body()
+        && request::announced(&request).has_body()
         && !request.body_was_begun();
     // Where variables name the group nothing of it was known when the location was configured.
     let timeouts = matches!(conf.group, Group::Variable(_)).then(|| conf.written_timeouts.or(group.timeouts));
@@ -96,15 +100,17 @@ fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     let (body, length) = body_of(request, streamed)?;
     let head = request::pack(&request, conf, length, None).ok_or(INTERNAL_SERVER_ERROR)?;
     let progress = if streamed { Progress::Untouched } else { Progress::Done };
-    let link = serving::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
-    let exchange = NginxExchange::new(worker, Arc::clone(&link), mount, head, body);
-    if worker.backlog().push(exchange).is_err() {
-        refuse(request, worker, &link);
+    let channel = loop_side::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
+    let exchange = ThreadSide::new(worker, Arc::clone(&channel), mount, head, body);
+    if let Err(refused) = worker.backlog().push(exchange) {
+        refuse(request, worker, &channel);
+        // Now that the channel is closed it has nothing to say.
+        drop(refused);
     }
     Ok(())
 }
 
-fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
+fn refuse(request: Request, worker: &Worker, channel: &Channel) {
     let message: &[u8] = if worker.has_failed() {
         b"Python did not start in this worker; the log says why where the worker began"
     } else {
@@ -114,7 +120,7 @@ fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
     if !worker.has_failed() {
         request.add_header(Slot::None, b"Retry-After", b"1");
     }
-    serving::refuse(link, 503);
+    loop_side::refuse(channel, 503);
 }
 
 fn mount_of(
@@ -133,19 +139,17 @@ fn mount_of(
     })
 }
 
-fn body_of(request: Request, streamed: bool) -> Result<(StoredBody, BodyLength), Code> {
+fn body_of(request: Request, streamed: bool) -> Result<(Body, BodyLength), Code> {
     if streamed {
-        return Ok((StoredBody::Streamed, BodyLength::AsAnnounced));
+        return Ok((Body::Streamed, BodyLength::AsAnnounced));
     }
     if !request.is_main() || request.is_reading_body() {
-        return Ok((StoredBody::Empty, BodyLength::NoBody));
+        return Ok((Body::Empty, request::announced(&request).when_read(None)));
     }
     let (body, length) = request_body::store(&request).map_err(|error| {
         let message = format!("cannot duplicate the descriptor of the request body's file: {error}");
         log::request(request, Level::Critical, message.as_bytes());
         INTERNAL_SERVER_ERROR
     })?;
-    // Another location may have read all of it before this one got the request.
-    let lost = length == 0 && request.announces_body() && !request.has_chunked_body();
-    Ok((body, if lost { BodyLength::NoBody } else { BodyLength::Known(length) }))
+    Ok((body, request::announced(&request).when_read(Some(length))))
 }

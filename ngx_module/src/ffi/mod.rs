@@ -2,7 +2,7 @@
 //! calls in) holds a raw pointer of nginx's.
 //!
 //! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types here hold
-//! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads ([`lent::Lent`]) says why it may.
+//! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads is in `shared::relay`.
 
 pub mod built_for;
 pub mod chain;
@@ -11,7 +11,6 @@ pub mod conf;
 mod connection;
 pub mod cycle;
 pub mod environment;
-pub mod lent;
 pub mod links;
 pub mod location;
 pub mod peer;
@@ -28,7 +27,7 @@ pub mod upstream;
 pub mod upstream_callbacks;
 pub mod upstream_conf;
 pub mod upstream_directives;
-pub mod wake;
+pub mod waker;
 mod zeroed;
 
 use nginx_sys::{ngx_int_t, ngx_str_t};

@@ -70,9 +70,9 @@ impl Request {
         self.get().headers_in.chunked() != 0
     }
 
-    /// Whether the client sends a body at all.
-    pub fn announces_body(&self) -> bool {
-        self.has_chunked_body() || self.get().headers_in.content_length_n > 0
+    /// The length of the body as its field says it; nginx has refused what is no number.
+    pub fn content_length(&self) -> Option<u64> {
+        u64::try_from(self.get().headers_in.content_length_n).ok()
     }
 
     /// Whether somebody began with the body already: another location that this request was redirected from.

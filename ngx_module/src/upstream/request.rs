@@ -1,6 +1,7 @@
 //! The request as frames: the head, and nginx's buffers of the body between headers of ours.
 
 use shared::fault::Fault;
+use shared::http::body::BodyLength;
 use shared::wire::frame::LONGEST_DATA;
 use shared::wire::{Begun, BodyMode, Kind, encode};
 
@@ -11,7 +12,7 @@ use crate::ffi::request_body::Part;
 use crate::ffi::request_buffers::RequestBuffers;
 use crate::ffi::upstream::Upstream;
 use crate::ffi::{Code, ERROR, OK};
-use crate::request::{self, BodyLength};
+use crate::request;
 
 /// A body that is not longer is copied behind the head, so that the request leaves in one call to the system.
 const MAX_COPIED: u64 = 16 * 1024;
@@ -69,10 +70,8 @@ impl UpstreamRequest {
         let length: u64 = if stored { request.body_parts().map(|part| part.len()).sum() } else { 0 };
         let known = if self.streamed {
             BodyLength::AsAnnounced
-        } else if !stored || length == 0 && request.announces_body() && !request.has_chunked_body() {
-            BodyLength::NoBody
         } else {
-            BodyLength::Known(length)
+            request::announced(&request).when_read(stored.then_some(length))
         };
         let mode = match (self.streamed, known) {
             (true, _) => BodyMode::Pushed,

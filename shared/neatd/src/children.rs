@@ -41,6 +41,20 @@ pub fn reap(which: Wait) -> nix::Result<Option<(Pid, Death)>> {
     Ok(Death::from_status(status).map(|death| (Pid::from_raw(ended), death)))
 }
 
+/// Signals a child of this process that was not reaped, so that the number is still its; any other number, which an application
+/// may have said, is left alone.
+pub fn signal(child: Pid, signal: Signal) -> bool {
+    // 0, 1 and negative numbers are more than a process (kill(2)).
+    let Some(id) = u32::try_from(child.as_raw()).ok().filter(|id| *id > 1) else { return false };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all zeros are a value of this type, and the call writes to it.
+    let is_child = unsafe {
+        let mut about: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PID, id, &raw mut about, flags) == 0
+    };
+    is_child && kill(child, signal).is_ok()
+}
+
 /// Has this process inherit whatever its descendants leave behind.
 pub fn adopt_orphans() {
     // SAFETY: a flag of this process.
@@ -63,8 +77,7 @@ pub fn reap_orphans() {
         }
         let signal = if begin.elapsed() < ORPHAN_TIMEOUT { Signal::SIGTERM } else { Signal::SIGKILL };
         for pid in left {
-            // A child of this process that was not reaped: the number is still its.
-            let _ = kill(pid, signal);
+            self::signal(pid, signal);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -89,6 +102,20 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    #[test]
+    fn only_a_child_is_signalled() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let parent = nix::unistd::getppid();
+        for other in [Pid::from_raw(-1), Pid::from_raw(0), Pid::from_raw(1), Pid::from_raw(i32::MIN), parent]
+        {
+            assert!(!signal(other, Signal::SIGCONT), "{other} is no child");
+        }
+        assert!(signal(pid, Signal::SIGKILL));
+        child.wait().unwrap();
+        assert!(!signal(pid, Signal::SIGKILL), "it was reaped: the number may be another's");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use shared::launch;
 use shared::launch::handover::GroupSpec;
@@ -15,6 +15,7 @@ use super::memory::{memory_of, oom_kills};
 use super::scoreboard::{self, Scoreboard};
 use super::site::Site;
 use super::workers::{Phase, Worker, Workers, jitter};
+use crate::children;
 use crate::control::{self, Command, Received, Report, ZygoteConf};
 use crate::sockets::ListenSocket;
 
@@ -103,9 +104,13 @@ impl Generation {
         match control::recv(self.reports.as_ref()?) {
             Received::Message(report) => Some(report),
             Received::Nothing => None,
-            // At its end it would be something to read for ever.
+            // At its end it would be something to read for ever. Nothing is known of these processes any more: a new generation
+            // takes their place.
             Received::End => {
                 self.reports = None;
+                if let Some(zygote) = self.zygote {
+                    children::signal(zygote, Signal::SIGKILL);
+                }
                 None
             }
         }
@@ -126,7 +131,7 @@ impl Generation {
         if self.zygote.is_some() {
             self.command(&Command::Signal { pid: pid.as_raw(), signal: signal as i32 });
         } else {
-            let _ = kill(pid, signal);
+            children::signal(pid, signal);
         }
     }
 
@@ -181,8 +186,7 @@ impl Generation {
         }
         if matches!(self.phase, Phase::Leaving(deadline) if deadline + ZYGOTE_GRACE <= now) {
             if let Some(zygote) = self.zygote {
-                // It is this process's child and was not reaped, so that the number is still its.
-                let _ = kill(zygote, Signal::SIGKILL);
+                children::signal(zygote, Signal::SIGKILL);
             }
         }
     }
@@ -254,16 +258,17 @@ fn spawn(
     let memory = launch::memory().map_err(|error| text(&error))?;
     serde_json::to_writer(&memory, &zygote).map_err(|error| text(&error))?;
     let shown = launch::memory().map_err(|error| text(&error))?;
+    // Whoever gets hold of it can write numbers into it, which are judged, and not make it shorter, which would end all that map it.
     shown.set_len(Scoreboard::size(slots, threads) as u64).map_err(|error| text(&error))?;
+    launch::seal_size(&shown).map_err(|error| text(&error))?;
     let board = Scoreboard::map(&shown, slots, threads).map_err(|error| text(&error))?;
     let (commands, their_commands) = control::pair().map_err(|error| text(&error))?;
     let (reports, their_reports) = control::pair().map_err(|error| text(&error))?;
-    let neatd = conf.engine.with_file_name(launch::FILE);
     // Room for the title of a worker.
     let room = " ".repeat(spec.conf.display_name.len() + 8);
     let arguments = [OsStr::new("--site"), conf.prefix.as_os_str(), OsStr::new(&room)];
     let title = format!("neatd: zygote {}", spec.conf.name);
-    let mut command = launch::command(&neatd, &title, &arguments);
+    let mut command = launch::command(std::path::Path::new(launch::OWN_EXECUTABLE), &title, &arguments);
     let handed = [
         memory.as_fd(),
         their_commands.as_fd(),
@@ -273,7 +278,7 @@ fn spawn(
         site.lifeline(),
     ];
     launch::hand_over(&mut command, &handed).map_err(|error| text(&error))?;
-    let child = command.spawn().map_err(|error| format!("\"{}\": {error}", neatd.display()))?;
+    let child = command.spawn().map_err(|error| format!("its zygote cannot be executed: {error}"))?;
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(-1));
     Ok(Zygote { pid, commands, reports, board })
 }

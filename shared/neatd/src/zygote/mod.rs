@@ -15,6 +15,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Pid, fork};
 use shared::launch;
+use shared::launch::lifeline::Lifeline;
 use shared::loader::load::{Engine, ForkError};
 use shared::log::Level;
 use shared::preflight::identity::Identity;
@@ -32,7 +33,7 @@ struct Zygote {
     conf: ZygoteConf,
     commands: OwnedFd,
     listener: OwnedFd,
-    lifeline: OwnedFd,
+    lifeline: Lifeline,
     board: Arc<Scoreboard>,
     handovers: Handovers,
     /// Where Python runs here.
@@ -89,7 +90,7 @@ impl Zygote {
             conf,
             commands,
             listener,
-            lifeline,
+            lifeline: Lifeline::new(lifeline),
             board,
             handovers,
             engine: None,
@@ -128,7 +129,7 @@ impl Zygote {
             }
             let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
             if orphaned {
-                polled.push(PollFd::new(self.lifeline.as_fd(), PollFlags::empty()));
+                polled.push(self.lifeline.watched());
             } else {
                 polled.push(PollFd::new(self.commands.as_fd(), PollFlags::POLLIN));
             }
@@ -140,7 +141,7 @@ impl Zygote {
             }
             if orphaned {
                 // The supervisor is gone. This generation serves on until another has taken its place, or the server is gone.
-                if !leaving && (self.is_replaced() || is_hung_up(&self.lifeline)) {
+                if !leaving && (self.is_replaced() || self.lifeline.is_cut()) {
                     leaving = true;
                     self.signal_all(Signal::SIGTERM);
                 }
@@ -268,10 +269,4 @@ impl Zygote {
             }
         }
     }
-}
-
-fn is_hung_up(lifeline: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(lifeline.as_fd(), PollFlags::empty())];
-    let _ = poll(&mut polled, PollTimeout::ZERO);
-    polled.iter().any(|one| one.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
 }
