@@ -1,5 +1,5 @@
-//! An upstream's peer (`ngx_peer_connection_t`): where it is, and connections to it that are kept for the next request
-//! (`ngx_http_upstream_keepalive_module`).
+//! An upstream's peer (`ngx_peer_connection_t`): where it is, and connections to it that are kept for the
+//! next request (`ngx_http_upstream_keepalive_module`).
 
 use std::io::{Error, ErrorKind, IoSliceMut, Result, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -31,7 +31,8 @@ pub struct IdleConnection(NonNull<ngx_connection_t>);
 pub struct ConnectionId(usize);
 
 impl Upstream<'_> {
-    /// Says where the peer is: a socket of this machine. `false` when its path is too long, or nginx has no memory.
+    /// Says where the peer is: a socket of this machine. `false` when its path is too long, or nginx has no
+    /// memory.
     pub fn set_peer_address(&mut self, path: &Path) -> bool {
         let path = path.as_os_str().as_bytes();
         let mut address = libc::sockaddr_un::zeroed();
@@ -56,8 +57,8 @@ impl Upstream<'_> {
         true
     }
 
-    /// Connects to the peer; what to tell nginx. A socket of this machine takes a connection at once or not at all, so that this does
-    /// not wait.
+    /// Connects to the peer; what to tell nginx. A socket of this machine takes a connection at once or not
+    /// at all, so that this does not wait.
     ///
     /// # Errors
     /// Nobody listens there, or all that do are busy.
@@ -79,8 +80,9 @@ impl Upstream<'_> {
         self.adopt(socket)
     }
 
-    /// Has nginx read `answer` as if the peer had sent it; what to tell nginx, and the other end of the connection, which has to stay
-    /// open until the answer is read. nginx knows no other way from a peer that there is not to a status of ours.
+    /// Has nginx read `answer` as if the peer had sent it; what to tell nginx, and the other end of the
+    /// connection, which has to stay open until the answer is read. nginx knows no other way from a peer that
+    /// there is not to a status of ours.
     ///
     /// # Errors
     /// The process has no descriptors or connections left.
@@ -95,7 +97,8 @@ impl Upstream<'_> {
     /// Makes a socket nginx's connection to the peer, as `ngx_event_connect_peer` does.
     fn adopt(&mut self, socket: OwnedFd) -> Result<Code> {
         let log = self.peer().log;
-        // SAFETY: called in a worker, whose cycle has connections, and a log; with the number nginx becomes the descriptor's owner.
+        // SAFETY: called in a worker, whose cycle has connections, and a log; with the number nginx becomes
+        // the descriptor's owner.
         let c = unsafe {
             let c = ngx_get_connection(socket.as_raw_fd(), log).as_mut();
             let c = c.ok_or_else(|| Error::other("worker_connections are not enough"))?;
@@ -125,7 +128,8 @@ impl Upstream<'_> {
         u64::try_from(self.connection()?.sent).ok()
     }
 
-    /// Has the request sent over a connection of before (`ngx_http_upstream_get_keepalive_peer`); what to tell nginx.
+    /// Has the request sent over a connection of before (`ngx_http_upstream_get_keepalive_peer`); what to
+    /// tell nginx.
     pub fn use_connection(&mut self, connection: IdleConnection) -> Code {
         let mut connection = std::mem::ManuallyDrop::new(connection);
         let peer = self.peer();
@@ -138,7 +142,8 @@ impl Upstream<'_> {
         DONE
     }
 
-    /// Takes the connection for another request, if nothing is wrong with it (`ngx_http_upstream_free_keepalive_peer`).
+    /// Takes the connection for another request, if nothing is wrong with it
+    /// (`ngx_http_upstream_free_keepalive_peer`).
     pub fn keep_connection<T: Callbacks>(&mut self) -> Option<IdleConnection> {
         let log = cycle::log_while_staying()?;
         let all_sent = self.request_body_sent();

@@ -1,9 +1,10 @@
-//! Daemon mode in nginx's own upstream machinery: its timeouts, buffers, temporary files, cache and `$upstream_*` variables work
-//! as for its other upstreams.
+//! Daemon mode in nginx's own upstream machinery: its timeouts, buffers, temporary files, cache and
+//! `$upstream_*` variables work as for its other upstreams.
 //!
-//! What is ours: the request as frames ([`request`]), the connections ([`peer`]), the response from frames ([`response`]),
-//! and when a request is sent once more ([`retry`]). All of it runs on the event loop's thread, and belongs to one request
-//! ([`UpstreamRequest`]) that its pool frees. [`directives`] and [`merge`] are nginx's directives of an upstream.
+//! What is ours: the request as frames ([`request`]), the connections ([`peer`]), the response from frames
+//! ([`response`]), and when a request is sent once more ([`retry`]). All of it runs on the event loop's
+//! thread, and belongs to one request ([`UpstreamRequest`]) that its pool frees. [`directives`] and [`merge`]
+//! are nginx's directives of an upstream.
 
 #![deny(unsafe_code)]
 
@@ -72,7 +73,8 @@ struct UpstreamRequest {
     untouched: Switches,
 }
 
-/// Sends a request to a group; nginx has it from here on. `timeouts` are the group's where the location does not know it beforehand.
+/// Sends a request to a group; nginx has it from here on. `timeouts` are the group's where the location does
+/// not know it beforehand.
 pub fn begin(
     request: Request,
     group: &Arc<GroupAddress>,

@@ -26,8 +26,8 @@ struct Idle {
 }
 
 thread_local! {
-    /// Those of this process, by group: one thread has an event loop. Nothing is closed when the process ends, since nginx's own
-    /// memory may be gone by then.
+    /// Those of this process, by group: one thread has an event loop. Nothing is closed when the process
+    /// ends, since nginx's own memory may be gone by then.
     static IDLE: RefCell<ManuallyDrop<HashMap<String, Vec<Idle>>>> = RefCell::new(ManuallyDrop::new(HashMap::new()));
 }
 
@@ -39,7 +39,8 @@ impl UpstreamRequest {
         if let Some(fault) = self.fault.take() {
             return self.answer_fault(upstream, fault);
         }
-        // A streamed body cannot be sent twice, so that its connection is to be one that surely takes it; so is that of another try.
+        // A streamed body cannot be sent twice, so that its connection is to be one that surely takes it; so
+        // is that of another try.
         let is_retry = self.begin_try(upstream);
         let kept = if self.streamed || is_retry { None } else { take(&self.group.name) };
         let (mut conversation, socket) = match kept {

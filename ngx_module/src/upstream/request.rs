@@ -116,7 +116,8 @@ impl UpstreamRequest {
         Some(())
     }
 
-    /// Sends what nginx's output chain hands over (`u->output.output_filter`); of a streamed body each part gets its header.
+    /// Sends what nginx's output chain hands over (`u->output.output_filter`); of a streamed body each part
+    /// gets its header.
     pub(super) fn send(&mut self, upstream: &mut Upstream<'_>, chain: Chain<'_>) -> Code {
         if !self.streamed {
             return upstream.write(chain);

@@ -1,9 +1,10 @@
 //! When a request is sent once more: `wsgi_next_upstream` and its companions, and what holds without them.
 //!
-//! The peers of a process group are the workers behind one socket, so that another try is a new connection to it. A try that
-//! surely never began (nothing of the request left, or the worker said that it takes no more) is repeated without being asked
-//! for. Where `uwsgi_pass` repeats after every error as well, a process group does not: a worker that dies in the middle of a
-//! request was most likely killed by it, and the next one would be too.
+//! The peers of a process group are the workers behind one socket, so that another try is a new connection to
+//! it. A try that surely never began (nothing of the request left, or the worker said that it takes no more)
+//! is repeated without being asked for. Where `uwsgi_pass` repeats after every error as well, a process group
+//! does not: a worker that dies in the middle of a request was most likely killed by it, and the next one
+//! would be too.
 
 use nginx_sys::{
     NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_HTTP_403,
@@ -50,7 +51,8 @@ impl UpstreamRequest {
         upstream.set_switches(self.untouched);
     }
 
-    /// Begins a try under the rules of the configuration, whatever was allowed for the one before. Whether it is not the first.
+    /// Begins a try under the rules of the configuration, whatever was allowed for the one before. Whether it
+    /// is not the first.
     pub(super) fn begin_try(&mut self, upstream: &mut Upstream<'_>) -> bool {
         upstream.restore_conf();
         self.tries += 1;
@@ -86,13 +88,15 @@ impl UpstreamRequest {
             Retry::Never if cut == Cut::NotBegun => {
                 return self.give_up(upstream, Fault::NotBegun, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER);
             }
-            // nginx knows its own rules: what is named, which methods are idempotent, and what has left for the client.
+            // nginx knows its own rules: what is named, which methods are idempotent, and what has left for
+            // the client.
             Retry::Spend | Retry::IfConfigured | Retry::Never => {}
         }
         upstream.set_tries(upstream.tries().saturating_sub(1));
     }
 
-    /// Has nginx answer a fault, unless it has an expired response that is better than that where a try fails for `reason`.
+    /// Has nginx answer a fault, unless it has an expired response that is better than that where a try fails
+    /// for `reason`.
     fn give_up(&mut self, upstream: &mut Upstream<'_>, fault: Fault, reason: u32) {
         upstream.set_tries(0);
         if !upstream.has_stale(reason) {
