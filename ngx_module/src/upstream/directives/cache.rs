@@ -1,5 +1,5 @@
-//! nginx's cache of responses: where it is, what a response is cached under, when a stale one will do, and what a group is asked for
-//! where the response is to be everybody's.
+//! nginx's cache of responses: where it is, what a response is cached under, when a stale one will do, and
+//! what a group is asked for where the response is to be everybody's.
 
 use std::rc::Rc;
 
@@ -61,7 +61,8 @@ pub(crate) fn set_defaults(conf: &mut UpstreamConf) {
         *stale |= NGX_HTTP_UPSTREAM_FT_NOLIVE as usize;
     }
     if *stale & NGX_HTTP_UPSTREAM_FT_TIMEOUT as usize != 0 {
-        // A request that takes too long is ended by its group, which then answers 504, mostly before nginx loses patience.
+        // A request that takes too long is ended by its group, which then answers 504, mostly before nginx
+        // loses patience.
         *stale |= NGX_HTTP_UPSTREAM_FT_HTTP_504 as usize;
     }
     *conf.cache_methods() |= (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize;
