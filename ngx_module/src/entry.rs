@@ -18,6 +18,7 @@ use crate::ffi::request::{Request, id_from_pointer};
 use crate::ffi::{ERROR, OK, built_for, signal};
 use crate::groups;
 use crate::handler;
+use crate::module::Wsgi;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(before_configuration),
@@ -85,7 +86,7 @@ unsafe extern "C" fn before_configuration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard("before_configuration", ERROR, || {
         // SAFETY: nginx's own, for this call.
         let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
-        match built_for::check(conf) {
+        match built_for::check::<Wsgi>(conf) {
             Ok(()) => OK,
             Err(why) => {
                 conf.refuse(&why.to_string());

@@ -1,4 +1,5 @@
 //! Taking a request: what is answered at once, and how the others come to a thread.
+#![deny(unsafe_code)]
 
 use std::sync::Arc;
 

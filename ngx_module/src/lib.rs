@@ -18,6 +18,7 @@ mod ffi;
 mod groups;
 mod handler;
 mod log;
+mod module;
 mod request;
 
 pub(crate) use entry::module_index;

@@ -11,6 +11,7 @@ pub mod conf;
 pub mod cycle;
 pub mod environment;
 pub mod location;
+pub mod module;
 pub mod request;
 pub mod request_body;
 pub mod request_headers;

@@ -13,9 +13,10 @@ use nginx_sys::{
 use shared::relay::registry::Id;
 
 use super::chain::Piece;
+use super::module::{Module, context_index};
 use super::{Code, ERROR};
 
-/// The number that [`Request::attach`] noted as a handler's data.
+/// The number that [`Request::attach_to`] noted as a handler's data.
 pub fn id_from_pointer(data: *mut std::ffi::c_void) -> Option<Id> {
     Id::from_bits(data.addr() as u64)
 }
@@ -99,16 +100,16 @@ impl Request {
         }
     }
 
-    /// Our configuration of the request's location.
-    pub fn location(&self) -> Option<&crate::conf::LocConf> {
-        // SAFETY: as for `core_location`; ours is null only where nginx was short of memory.
-        unsafe { (*self.get().loc_conf.add(crate::module_index())).cast::<crate::conf::LocConf>().as_ref() }
+    /// A module's configuration of the request's location; `None` where nginx was short of memory.
+    pub fn loc_conf_of<M: Module>(&self) -> Option<&M::Loc> {
+        // SAFETY: as for `core_location`; of that type, as [`Module`] says.
+        unsafe { (*self.get().loc_conf.add(context_index::<M>())).cast::<M::Loc>().as_ref() }
     }
 
-    /// Our configuration of the process.
-    pub fn main_conf(&self) -> Option<&crate::conf::MainConf> {
-        // SAFETY: `main_conf` has an entry for each module; ours is null only where nginx was short of memory.
-        unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>().as_ref() }
+    /// A module's configuration of the process; as above.
+    pub fn main_conf_of<M: Module>(&self) -> Option<&M::Main> {
+        // SAFETY: `main_conf` has an entry for each module; of that type, as [`Module`] says.
+        unsafe { (*self.get().main_conf.add(context_index::<M>())).cast::<M::Main>().as_ref() }
     }
 
     /// Our caches, for nginx's upstream; it only looks at them.
@@ -146,16 +147,16 @@ impl Request {
         }
     }
 
-    /// The number that [`Request::attach`] noted.
-    pub fn id(self) -> Option<Id> {
+    /// The number that [`Request::attach_to`] noted.
+    pub fn id_of<M: Module>(self) -> Option<Id> {
         // SAFETY: `ctx` has an entry for each module.
-        let entry = unsafe { *self.get().ctx.add(crate::module_index()) };
+        let entry = unsafe { *self.get().ctx.add(context_index::<M>()) };
         id_from_pointer(entry)
     }
 
     /// Notes the number under which this request is served, and arranges that both ends of the request are told: the first when it
     /// cannot be answered any more, the second when its memory goes. `None` when nginx has no memory.
-    pub fn attach(
+    pub fn attach_to<M: Module>(
         self,
         id: Id,
         gone: unsafe extern "C" fn(*mut std::ffi::c_void),
@@ -171,7 +172,7 @@ impl Request {
             (*cleanup.as_ptr()).data = data;
             (*pool_cleanup.as_ptr()).handler = Some(freed);
             (*pool_cleanup.as_ptr()).data = data;
-            *self.get().ctx.add(crate::module_index()) = data;
+            *self.get().ctx.add(context_index::<M>()) = data;
             Some(Cleanup(cleanup))
         }
     }
