@@ -15,14 +15,14 @@ pub struct RequestBody<'r> {
     brigade: Brigade<'r>,
     ended: bool,
     failed: Option<BodyError>,
-    /// What a filter has answered already in our place.
-    answered: bool,
+    /// A filter has responded already in our place.
+    filter_responded: bool,
 }
 
 impl<'r> RequestBody<'r> {
     /// The body of `request`, of which nothing was read yet.
     pub fn new(request: Request<'r>) -> Self {
-        Self { brigade: request.brigade(), ended: false, failed: None, answered: false }
+        Self { brigade: request.brigade(), ended: false, failed: None, filter_responded: false }
     }
 
     /// Reads the next part; 0 is the end. httpd answers `Expect: 100-continue` in its own filter when it is first asked.
@@ -34,15 +34,15 @@ impl<'r> RequestBody<'r> {
             return Err(error);
         }
         self.fill(request, into).map_err(|status| {
-            let error = self.validate(request, status);
+            let error = self.error_of(request, status);
             self.failed = Some(error);
             error
         })
     }
 
-    /// Whether a filter has sent an answer of its own.
-    pub fn is_answered(&self) -> bool {
-        self.answered
+    /// Whether a filter has sent a response of its own.
+    pub fn has_filter_responded(&self) -> bool {
+        self.filter_responded
     }
 
     fn fill(&mut self, request: Request<'r>, into: &mut [u8]) -> Result<usize, i32> {
@@ -61,7 +61,7 @@ impl<'r> RequestBody<'r> {
                 Some(Kind::Data) => {}
                 None => {
                     self.brigade.fill(request.input_filters(), into.len())?;
-                    // A filter that finds the body bad ends the response in our place. Where the head was out already it reports
+                    // A filter that finds the body bad ends the response instead of us. Where the head was out already it reports
                     // no error, and what came so far would be taken for the whole.
                     if request.is_response_ended() {
                         return Err(AP_FILTER_ERROR);
@@ -72,13 +72,13 @@ impl<'r> RequestBody<'r> {
         Ok(count)
     }
 
-    fn validate(&mut self, request: Request<'r>, status: i32) -> BodyError {
+    fn error_of(&mut self, request: Request<'r>, status: i32) -> BodyError {
         match status {
             // As `ap_map_http_request_error` has them.
             TIME_UP | libc::ETIMEDOUT => BodyError::TimedOut,
             libc::ENOSPC => BodyError::TooLarge,
             AP_FILTER_ERROR => {
-                self.answered = true;
+                self.filter_responded = true;
                 match request.status() {
                     HTTP_REQUEST_ENTITY_TOO_LARGE => BodyError::TooLarge,
                     HTTP_REQUEST_TIME_OUT => BodyError::TimedOut,

@@ -12,13 +12,13 @@ use shared::ffi::guard::guard;
 use crate::conf::{self, LocConf, MainConf};
 use crate::directives;
 use crate::embedded::{loop_side, worker};
-use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
+use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, Refusal, name_of};
 use crate::ffi::cycle::Cycle;
 use crate::ffi::request::{Request, id_from_pointer};
 use crate::ffi::{ERROR, OK, built_for, signal};
 use crate::groups;
-use crate::handler;
 use crate::module::Wsgi;
+use crate::{handler, upstream};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(before_configuration),
@@ -69,12 +69,6 @@ pub static ngx_module_names: Pointers<c_char, 2> =
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals)]
 pub static ngx_module_order: Pointers<c_char, 1> = Pointers([std::ptr::null()]);
-
-/// Our place in a request's and a location's arrays.
-pub(crate) fn module_index() -> usize {
-    // SAFETY: nginx writes it once, before it calls anything of ours.
-    unsafe { ngx_http_wsgi_module.ctx_index }
-}
 
 /// Something that lies in this module's file. Not one of the exported tables: nginx has some of the same name, and the dynamic
 /// linker prefers those.
@@ -137,7 +131,7 @@ unsafe extern "C" fn merge_loc_conf(
         };
         let (Some(conf), Some(outer), Some(inner)) = parts else { return CONF_ERROR };
         let Some(main) = conf.main() else { return CONF_ERROR };
-        inner.decide(outer, &conf, main).map_or(CONF_ERROR, |()| CONF_OK)
+        inner.merge(outer, &conf, main).map_or(CONF_ERROR, |()| CONF_OK)
     })
 }
 
@@ -158,13 +152,27 @@ pub(crate) unsafe extern "C" fn on_directive(
     })
 }
 
+/// Takes a directive of nginx's upstreams.
+pub(crate) unsafe extern "C" fn on_upstream_directive(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    _place: *mut c_void,
+) -> *mut c_char {
+    guard("on_upstream_directive", CONF_ERROR, || {
+        // SAFETY: nginx's own, for this call.
+        let (conf, name) = unsafe { (Conf::from_raw(cf), name_of(command)) };
+        let Some(conf) = conf else { return CONF_ERROR };
+        upstream::directives::apply(name, &conf).map_or_else(Refusal::as_ptr, |()| CONF_OK)
+    })
+}
+
 unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard("on_configured", ERROR, || {
         // SAFETY: nginx's own, for this call.
         let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
         let Some(main) = conf.main() else { return ERROR };
         main.server_user = conf.server_user();
-        match conf::decide_process(main) {
+        match conf::init_main(main) {
             Ok(()) => OK,
             Err(why) => {
                 conf.refuse_all(&why);
@@ -217,8 +225,15 @@ pub(crate) unsafe extern "C" fn on_body_read(r: *mut ngx_http_request_t) {
     });
 }
 
-/// Reading a streamed body has begun; whoever began it goes on.
-pub(crate) unsafe extern "C" fn on_body_begun(_r: *mut ngx_http_request_t) {}
+/// Reading a streamed body has begun, where whoever began it goes on, or nginx has all of it.
+pub(crate) unsafe extern "C" fn on_body_complete(r: *mut ngx_http_request_t) {
+    guard("on_body_complete", (), || {
+        // SAFETY: nginx's own, and alive.
+        if let Some(request) = unsafe { Request::from_raw(r) } {
+            loop_side::on_body_complete(request);
+        }
+    });
+}
 
 /// The connection can be written to.
 pub(crate) unsafe extern "C" fn on_write(r: *mut ngx_http_request_t) {

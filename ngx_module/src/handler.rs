@@ -3,21 +3,23 @@
 
 use std::sync::Arc;
 
+use shared::conf::groups::Runs;
+use shared::http::body::BodyLength;
 use shared::log::Level;
 use shared::relay::body::Body;
 use shared::relay::channel::Channel;
 use shared::relay::thread_side::ThreadSide;
 
-use crate::conf::{LocConf, NoMount};
+use crate::conf::{Group, LocConf, NoMount};
 use crate::embedded::loop_side;
 use crate::embedded::request_body::{self, Progress};
 use crate::embedded::worker::{self, Worker};
 use crate::entry;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
-use crate::ffi::upstream::{self, Upstream};
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
-use crate::request::{self, BodyLength};
+use crate::request;
+use crate::upstream::{self, GroupAddress};
 use crate::{groups, log};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
@@ -39,13 +41,13 @@ pub fn handle(request: Request) -> Code {
         return if discarded >= SPECIAL_RESPONSE { discarded } else { 411 };
     }
     match groups::choose(&request, conf) {
-        Ok(None) => {}
-        Ok(Some(group)) => return ask(request, conf, &group),
+        Ok(Runs::Embedded) => {}
+        Ok(Runs::Group(group)) => return proxy(request, conf, &group),
         Err(code) => return code,
     }
     let streamed = !conf.settings.request_buffering()
         && request.is_main()
-        && request.announces_body()
+        && request::announced(&request).has_body()
         && !request.body_was_begun();
     if streamed {
         request.hold();
@@ -57,16 +59,18 @@ pub fn handle(request: Request) -> Code {
 }
 
 /// Sends the request to a process group.
-fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
+fn proxy(request: Request, conf: &LocConf, group: &Arc<GroupAddress>) -> Code {
     let mount = match mount_of(request, conf, &group.name) {
         Ok(mount) => mount,
         Err(code) => return code,
     };
     let streamed = !conf.settings.request_buffering()
         && request.is_main()
-        && request.announces_body()
+        && request::announced(&request).has_body()
         && !request.body_was_begun();
-    upstream::begin(request, group, mount, streamed)
+    // Where variables name the group nothing of it was known when the location was configured.
+    let timeouts = matches!(conf.group, Group::Variable(_)).then(|| conf.written_timeouts.or(group.timeouts));
+    upstream::begin(request, group, timeouts, mount, streamed)
 }
 
 /// The body of a buffered request is here.
@@ -141,14 +145,12 @@ fn body_of(request: Request, streamed: bool) -> Result<(Body, BodyLength), Code>
         return Ok((Body::Streamed, BodyLength::AsAnnounced));
     }
     if !request.is_main() || request.is_reading_body() {
-        return Ok((Body::Empty, BodyLength::NoBody));
+        return Ok((Body::Empty, request::announced(&request).when_read(None)));
     }
     let (body, length) = request_body::store(&request).map_err(|error| {
         let message = format!("cannot duplicate the descriptor of the request body's file: {error}");
         log::request(request, Level::Critical, message.as_bytes());
         INTERNAL_SERVER_ERROR
     })?;
-    // Another location may have read all of it before this one got the request.
-    let lost = length == 0 && request.announces_body() && !request.has_chunked_body();
-    Ok((body, if lost { BodyLength::NoBody } else { BodyLength::Known(length) }))
+    Ok((body, request::announced(&request).when_read(Some(length))))
 }

@@ -20,5 +20,4 @@ mod handler;
 mod log;
 mod module;
 mod request;
-
-pub(crate) use entry::module_index;
+mod upstream;

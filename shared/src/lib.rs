@@ -24,6 +24,7 @@ pub mod loader;
 pub mod log;
 pub mod preflight;
 pub mod relay;
+pub mod threads;
 pub mod vocabulary;
 pub mod wire;
 pub mod wsgi;

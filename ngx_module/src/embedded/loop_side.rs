@@ -118,6 +118,14 @@ pub fn on_read(request: Request) {
     }
 }
 
+/// nginx has put the body together; it says so of each, also while it begins with it.
+pub fn on_body_complete(request: Request) {
+    let side = request.id().and_then(find).filter(|side| side.body.get() == Progress::Complete);
+    if let Some(side) = side {
+        side.work(LoopSide::step_complete);
+    }
+}
+
 /// The request cannot be answered any more.
 pub fn on_gone(id: Id) {
     if let Some(side) = find(id) {
@@ -218,6 +226,10 @@ impl LoopSide {
         Step::Wait
     }
 
+    fn step_complete(&self) -> Step {
+        self.advance_body(OK).err().unwrap_or(Step::Wait)
+    }
+
     fn failed(&self, code: Code) -> Step {
         let why = if self.request.is_broken() { SendError::Disconnected } else { SendError::Server };
         Step::Finish(code, why)
@@ -225,15 +237,20 @@ impl LoopSide {
 
     fn read_body(&self) -> Result<(), Step> {
         let code = match self.body.get() {
-            Progress::Done => return Ok(()),
+            Progress::Done | Progress::Complete => return Ok(()),
             Progress::Reading => self.request.read_unbuffered_body(),
             Progress::Untouched => {
-                let code = self.request.read_client_body(true, Some(entry::on_body_begun));
+                let code = self.request.read_client_body(true, Some(entry::on_body_complete));
                 if code < SPECIAL_RESPONSE {
                     // nginx counts one more reader; this request is held already.
                     self.request.release();
                 }
                 // nginx has set handlers of its own.
+                if code == crate::ffi::AGAIN && !self.request.is_unbuffered() {
+                    self.request.set_write_handler(Some(entry::on_write));
+                    self.body.set(Progress::Complete);
+                    return Ok(());
+                }
                 self.request.set_handlers(Some(entry::on_read), Some(entry::on_write));
                 code
             }

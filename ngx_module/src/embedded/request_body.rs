@@ -49,6 +49,9 @@ pub enum Progress {
     Untouched,
     /// It is being read.
     Reading,
+    /// nginx has all of it, and says so when it has put it together: what HTTP/2 does with a body that ended before anybody
+    /// began to read it, although it was to be handed on as it comes.
+    Complete,
 }
 
 /// Reads on until the window is full, the client has nothing more now, or the body ends.

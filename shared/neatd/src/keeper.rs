@@ -3,20 +3,25 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, setsid};
 use shared::launch;
 use shared::log::Level;
 
+use crate::children::{self, Wait};
 use crate::log::Log;
-use crate::supervisor::{adopt_orphans, bury, group::cause, read_conf, sockets::sweep};
+use crate::sockets::sweep;
+use crate::supervisor::read_conf;
+use crate::warden::backoff::backoff;
+use crate::warden::deaths::Death;
 
 /// A supervisor that lived so long was well.
 const WELL: Duration = Duration::from_secs(10);
+/// The longest pause before it is started anew: nobody watches the processes meanwhile.
+const MAX_PAUSE: Duration = Duration::from_secs(4);
 
 /// The life of the keeper; gives its exit code.
 pub fn live() -> i32 {
@@ -31,7 +36,7 @@ pub fn live() -> i32 {
         }
     }
     let _ = setsid();
-    adopt_orphans();
+    children::adopt_orphans();
     // SAFETY: the server's module hands these over, and nothing was opened before.
     let [lifeline, conf] = [launch::LIFELINE, launch::CONF].map(|number| unsafe { launch::take(number) });
     let mut conf = File::from(conf);
@@ -49,38 +54,36 @@ pub fn live() -> i32 {
         let neatd = read.engine.with_file_name(launch::FILE);
         let arguments = [OsStr::new("--site"), read.prefix.as_os_str()];
         let mut command = launch::command(&neatd, "neatd: supervisor", &arguments);
-        // SAFETY: both live until the command was spawned.
-        unsafe { launch::hand_over(&mut command, vec![lifeline.as_raw_fd(), conf.as_raw_fd()]) };
-        let ended = match command.spawn() {
+        let handed = launch::hand_over(&mut command, &[lifeline.as_fd(), conf.as_fd()]);
+        let ended = match handed.and_then(|()| command.spawn()) {
             Ok(child) => wait_for(Pid::from_raw(i32::try_from(child.id()).unwrap_or(-1))),
             Err(error) => {
                 log.say(Level::Critical, &format!("\"{}\" cannot be started: {error}", neatd.display()));
                 None
             }
         };
-        if matches!(ended, Some(WaitStatus::Exited(_, 0))) || is_hung_up(lifeline.as_fd()) {
-            bury();
+        if matches!(ended, Some(Death::Exited(0))) || is_hung_up(lifeline.as_fd()) {
+            children::reap_orphans();
             sweep(&read.prefix);
             return 0;
         }
-        if let Some(status) = ended {
-            log.say(
-                Level::Critical,
-                &format!("neatd's supervisor {}; it is started anew", cause(status, None)),
-            );
+        if let Some(death) = ended {
+            let why = death.describe(false);
+            log.say(Level::Critical, &format!("neatd's supervisor {why}; it is started anew"));
         }
-        deaths = if born.elapsed() > WELL { 0 } else { deaths + 1 };
-        let pause = Duration::from_millis(10 << deaths.min(9));
+        // The first time at once.
+        let pause = if born.elapsed() > WELL { Duration::ZERO } else { backoff(deaths).min(MAX_PAUSE) };
+        deaths = if born.elapsed() > WELL { 1 } else { deaths.saturating_add(1) };
         let mut polled = [PollFd::new(lifeline.as_fd(), PollFlags::empty())];
         let _ = poll(&mut polled, PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
     }
 }
 
 /// Waits for the supervisor, and sees to what it left behind.
-fn wait_for(supervisor: Pid) -> Option<WaitStatus> {
+fn wait_for(supervisor: Pid) -> Option<Death> {
     loop {
-        match waitpid(None, None) {
-            Ok(status) if status.pid() == Some(supervisor) => return Some(status),
+        match children::reap(Wait::ForAny) {
+            Ok(Some((pid, death))) if pid == supervisor => return Some(death),
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(_) => return None,
         }

@@ -8,7 +8,7 @@ pub mod handover;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,13 +30,13 @@ pub const LIFELINE: RawFd = 3;
 pub const CONF: RawFd = 4;
 
 /// How long the server waits for the groups' sockets.
-const SOCKETS: Duration = Duration::from_secs(2);
+const SOCKETS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why neatd does not run.
 #[derive(Debug, Error)]
 pub enum LaunchError {
     /// It cannot be executed.
-    #[error("\"{path}\" cannot be started: {why}; it has to lie beside the server's module")]
+    #[error("\"{path}\" cannot be started: {why}{}", remedy(.why))]
     Start {
         /// Its file.
         path: PathBuf,
@@ -46,6 +46,15 @@ pub enum LaunchError {
     /// The system refuses what is needed to talk to it.
     #[error("the daemon processes cannot be told about: {0}")]
     System(#[from] std::io::Error),
+}
+
+/// What to do about an executable that cannot be started, where that is known.
+fn remedy(why: &std::io::Error) -> &'static str {
+    match why.raw_os_error() {
+        Some(libc::ENOENT | libc::EACCES | libc::ENOEXEC) => "; it has to lie beside the server's module",
+        Some(libc::EMFILE | libc::EINVAL) => "; the limit of open files (ulimit -n) may be too low",
+        _ => "",
+    }
 }
 
 impl From<nix::Error> for LaunchError {
@@ -74,8 +83,7 @@ impl Neatd {
         let title = "neatd: keeper";
         let arguments = [OsStr::new("--site"), conf.prefix.as_os_str()];
         let mut command = command(neatd, title, &arguments);
-        // SAFETY: the descriptors live until the command was spawned, below.
-        unsafe { hand_over(&mut command, vec![theirs.as_raw_fd(), file.as_raw_fd()]) };
+        hand_over(&mut command, &[theirs.as_fd(), file.as_fd()])?;
         let mut child = command.spawn().map_err(|why| LaunchError::Start { path: neatd.to_owned(), why })?;
         // It leaves at once, having forked the keeper. The server's own handler may have seen to it before.
         let _ = child.wait();
@@ -103,7 +111,7 @@ fn wait_for_sockets(conf: &Handover) {
     // One after the other: each look is a connection that somebody has to take.
     for spec in &conf.groups {
         let path = socket_path(&conf.prefix, &spec.conf.name);
-        while !is_listening(&path) && begin.elapsed() < SOCKETS {
+        while !is_listening(&path) && begin.elapsed() < SOCKETS_TIMEOUT {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -156,37 +164,45 @@ pub fn command(neatd: &Path, title: &str, arguments: &[&OsStr]) -> Command {
     command
 }
 
+/// The most descriptors that a process is handed.
+const MAX_HANDED: usize = 16;
+/// The number of the first.
+const FIRST_HANDED: RawFd = 3;
+
 /// Has the new process find `descriptors` from number 3 on, and no other one of this process's.
 ///
-/// # Safety
-/// The descriptors have to live until the command is spawned.
-pub unsafe fn hand_over(command: &mut Command, descriptors: Vec<RawFd>) {
+/// # Errors
+/// The system's: there are too many.
+pub fn hand_over(command: &mut Command, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    let cloned = descriptors.iter().map(BorrowedFd::try_clone_to_owned);
+    let descriptors = cloned.collect::<std::io::Result<Vec<_>>>()?;
+    let count = RawFd::try_from(descriptors.len().min(MAX_HANDED)).unwrap_or(0);
+    let end = FIRST_HANDED + count;
     let prepare = move || {
-        let mut target = 3;
         // Out of the way of the numbers that are to be filled, first.
-        let mut aside = [-1; 16];
-        for (place, descriptor) in aside.iter_mut().zip(&descriptors) {
+        let mut aside = [-1; MAX_HANDED];
+        for (aside, descriptor) in aside.iter_mut().zip(&descriptors) {
             // SAFETY: both numbers are of this process; nothing but system calls between fork and exec.
-            *place = unsafe { libc::fcntl(*descriptor, libc::F_DUPFD, 64) };
-            if *place < 0 {
+            *aside = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD, end) };
+            if *aside < 0 {
                 return Err(std::io::Error::last_os_error());
             }
         }
-        for place in aside.iter().take(descriptors.len()) {
+        for (target, aside) in (FIRST_HANDED..end).zip(&aside) {
             // SAFETY: as above. The copy is not closed by exec.
-            if unsafe { libc::dup2(*place, target) } < 0 {
+            if unsafe { libc::dup2(*aside, target) } < 0 {
                 return Err(std::io::Error::last_os_error());
             }
-            target += 1;
         }
         // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others are to be. A kernel
         // without this call leaves them to their own flags.
         // SAFETY: marks descriptors only.
-        unsafe { libc::syscall(libc::SYS_close_range, target, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        unsafe { libc::syscall(libc::SYS_close_range, end, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         Ok(())
     };
-    // SAFETY: `prepare` makes system calls only and takes no memory.
+    // SAFETY: `prepare` makes system calls only and takes no memory; the command keeps what it refers to.
     unsafe { command.pre_exec(prepare) };
+    Ok(())
 }
 
 /// Takes over a descriptor that this process was given by number.
@@ -209,12 +225,44 @@ pub fn is_open(number: RawFd) -> bool {
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
 }
 
-/// Borrows a descriptor by its number.
-///
-/// # Safety
-/// It is open for as long as `'a`.
-#[must_use]
-pub unsafe fn borrow<'a>(number: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the caller's promise.
-    unsafe { BorrowedFd::borrow_raw(number) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn descriptors_are_handed_over_by_number_under_a_low_limit() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let (unused, _other) = UnixStream::pair().unwrap();
+        let mut child = Command::new("sh");
+        child.args(["-c", "echo \"$(ls /proc/self/fd | wc -l)\" >&4"]).stdin(Stdio::null());
+        let limit = || {
+            let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+            // SAFETY: a limit of the child's.
+            let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+            if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        };
+        // SAFETY: one system call.
+        unsafe { child.pre_exec(limit) };
+        hand_over(&mut child, &[unused.as_fd(), theirs.as_fd()]).unwrap();
+        assert!(child.status().unwrap().success());
+        drop((child, theirs));
+        let mut text = String::new();
+        ours.read_to_string(&mut text).unwrap();
+        // 0, 1, 2, the two that were handed over, and what ls itself reads the directory by; the pipe of $() is 1.
+        assert_eq!(text.trim(), "6");
+        assert!(ours.write_all(b"x").is_err(), "nobody else has it");
+    }
+
+    #[test]
+    fn the_remedy_fits_the_error() {
+        let message = |code| {
+            let why = std::io::Error::from_raw_os_error(code);
+            LaunchError::Start { path: PathBuf::from("/lib/neatd"), why }.to_string()
+        };
+        assert!(message(libc::ENOENT).ends_with("it has to lie beside the server's module"));
+        assert!(message(libc::EMFILE).contains("ulimit -n"));
+        assert!(message(libc::ENOMEM).ends_with("(os error 12)"));
+    }
 }

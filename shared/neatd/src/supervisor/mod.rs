@@ -1,11 +1,5 @@
 //! The supervisor: knows every group, follows the server, and decides.
 
-pub mod generation;
-pub mod group;
-mod memory;
-pub mod responder;
-pub mod sockets;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -13,24 +7,22 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, recv};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 use shared::launch;
 use shared::launch::handover::Handover;
 use shared::log::Level;
 
+use crate::children::Wait;
 use crate::log::Log;
-use crate::signals;
-use group::{Group, Surroundings};
+use crate::warden::group::Group;
+use crate::warden::site::Site;
+use crate::{children, signals, sockets};
 
 /// How often the clock and the scripts are looked at, at most; and for each group, so that a thousand of them cost no more than a
 /// few.
 const TICK: Duration = Duration::from_millis(250);
 const TICK_OF_A_GROUP: Duration = Duration::from_millis(1);
-/// How long what an application left behind has to end by itself.
-const LAST_GRACE: Duration = Duration::from_millis(500);
 
 struct Supervisor {
     conf: Handover,
@@ -71,40 +63,9 @@ pub fn live() -> i32 {
     }
 }
 
-/// Has this process inherit whatever its descendants leave behind.
-pub fn adopt_orphans() {
-    // SAFETY: a flag of this process.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
-}
-
-/// Ends what is left of this process's children.
-pub fn bury() {
-    let begin = Instant::now();
-    let children = || {
-        let path = format!("/proc/self/task/{}/children", std::process::id());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect::<Vec<_>>()
-    };
-    loop {
-        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
-        {
-        }
-        let left = children();
-        if left.is_empty() {
-            return;
-        }
-        let signal = if begin.elapsed() < LAST_GRACE { Signal::SIGTERM } else { Signal::SIGKILL };
-        for pid in left {
-            // A child of this process that was not reaped: the number is still its.
-            let _ = kill(pid, signal);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 impl Supervisor {
     fn new(lifeline: OwnedFd, mut file: File) -> Result<Self, String> {
-        adopt_orphans();
+        children::adopt_orphans();
         let conf = read_conf(&mut file)?;
         let caught = [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT];
         let signals = signals::catch(&caught).map_err(|error| error.to_string())?;
@@ -128,12 +89,12 @@ impl Supervisor {
                     _ => {}
                 }
             }
-            self.each(|group, around| group.hear(around));
+            self.each(|group, site| group.recv(site));
             self.reap();
             if last.elapsed() >= self.tick() || self.stopping {
                 last = Instant::now();
                 let stopping = self.stopping;
-                self.each(|group, around| group.tick(around, stopping));
+                self.each(|group, site| group.tick(site, stopping));
             }
             self.groups.retain(|name, group| {
                 let wanted = !self.stopping && self.conf.groups.iter().any(|spec| spec.conf.name == *name);
@@ -143,7 +104,7 @@ impl Supervisor {
                 break;
             }
         }
-        bury();
+        children::reap_orphans();
         sockets::sweep(&self.conf.prefix);
     }
 
@@ -156,17 +117,17 @@ impl Supervisor {
     fn begin(&mut self) {
         let room = self.room;
         let mut loading = self.groups.values().filter(|group| group.is_loading()).count();
-        self.each(|group, around| {
-            if loading < room && group.begin(around) {
+        self.each(|group, site| {
+            if loading < room && group.begin(site) {
                 loading += 1;
             }
         });
     }
 
-    fn each(&mut self, mut work: impl FnMut(&mut Group, &mut Surroundings<'_>)) {
-        let mut around = Surroundings { conf: &self.conf, lifeline: &self.lifeline, log: &mut self.log };
+    fn each(&mut self, mut work: impl FnMut(&mut Group, &mut Site<'_>)) {
+        let mut site = Site::new(&self.conf, &self.lifeline, &mut self.log);
         for group in self.groups.values_mut() {
-            work(group, &mut around);
+            work(group, &mut site);
         }
     }
 
@@ -176,9 +137,7 @@ impl Supervisor {
             polled.push(PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN));
         }
         for group in self.groups.values() {
-            let generations = group.current.iter().chain(group.next.iter()).chain(group.old.iter());
-            polled.extend(generations.map(|one| PollFd::new(one.reports.as_fd(), PollFlags::POLLIN)));
-            polled.extend(group.unserved().map(|one| PollFd::new(one, PollFlags::POLLIN)));
+            polled.extend(group.descriptors().map(|one| PollFd::new(one, PollFlags::POLLIN)));
         }
         let tick = if self.stopping { Duration::from_millis(20) } else { self.tick() };
         let _ = poll(&mut polled, PollTimeout::try_from(tick).unwrap_or(PollTimeout::MAX));
@@ -217,36 +176,30 @@ impl Supervisor {
             group.spec = spec.clone();
         }
         let names: Vec<String> = self.conf.groups.iter().map(|spec| spec.conf.name.clone()).collect();
-        self.each(|group, around| {
+        self.each(|group, site| {
             if names.contains(&group.spec.conf.name) {
-                group.removed = None;
-                group.renew(around);
+                group.keep(site);
             } else {
-                group.removed.get_or_insert_with(Instant::now);
+                group.remove();
             }
         });
     }
 
     fn renew_all(&mut self, why: &str) {
         self.log.say(Level::Notice, &format!("every process group is renewed: {why}"));
-        self.each(|group, around| group.renew(around));
+        self.each(|group, site| group.renew(site));
     }
 
     fn stop(&mut self) {
         if !std::mem::replace(&mut self.stopping, true) {
-            self.each(|group, _| group.stop(group.spec.conf.shutdown_timeout));
+            self.each(|group, site| group.stop(site, group.spec.conf.shutdown_timeout));
         }
     }
 
     fn reap(&mut self) {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(status) => {
-                    let mut known = false;
-                    self.each(|group, around| known = known || group.has_ended(around, status));
-                }
-            }
+        while let Ok(Some((pid, death))) = children::reap(Wait::AnyEnded) {
+            let mut known = false;
+            self.each(|group, site| known = known || group.has_ended(site, pid, death));
         }
     }
 }
