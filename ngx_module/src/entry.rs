@@ -14,10 +14,10 @@ use crate::directives;
 use crate::embedded::{loop_side, worker};
 use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, Refusal, name_of};
 use crate::ffi::cycle::Cycle;
+use crate::ffi::module::Module;
 use crate::ffi::request::{Request, id_from_pointer};
 use crate::ffi::{ERROR, OK, built_for, signal};
 use crate::groups;
-use crate::module::Wsgi;
 use crate::{handler, upstream};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
@@ -45,6 +45,19 @@ pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
 };
+
+/// This module, for the C edge.
+pub struct Wsgi;
+
+// SAFETY: the record above, whose `create_main_conf` and `create_loc_conf` make these types.
+unsafe impl Module for Wsgi {
+    type Main = MainConf;
+    type Loc = LocConf;
+
+    fn record() -> *const ngx_module_t {
+        &raw const ngx_http_wsgi_module
+    }
+}
 
 /// A table of pointers that C only reads.
 #[repr(transparent)]
@@ -172,7 +185,7 @@ unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
         let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
         let Some(main) = conf.main() else { return ERROR };
         main.server_user = conf.server_user();
-        match conf::init_main(main) {
+        match groups::check(main).and_then(|()| conf::init_main(main)) {
             Ok(()) => OK,
             Err(why) => {
                 conf.refuse_all(&why);

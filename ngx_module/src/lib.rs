@@ -15,6 +15,7 @@ mod embedded;
 mod entry;
 #[allow(unsafe_code)]
 mod ffi;
+mod group_address;
 mod groups;
 mod handler;
 mod log;

@@ -1,30 +1,15 @@
-//! This module, as the C edge sees it: its record and the types of its configurations, and short names for what those give.
+//! What the C edge knows of this module, under short names: its configurations, and the number under which a request is served.
+#![deny(unsafe_code)]
 
 use std::ffi::c_void;
 
-use nginx_sys::ngx_module_t;
 use shared::relay::registry::Id;
 
 use crate::conf::{LocConf, MainConf};
-use crate::entry;
+use crate::entry::Wsgi;
 use crate::ffi::conf::Conf;
 use crate::ffi::cycle::Cycle;
-use crate::ffi::module::Module;
 use crate::ffi::request::{Cleanup, Request};
-
-/// `ngx_http_wsgi_module`.
-pub struct Wsgi;
-
-// SAFETY: `entry.rs` makes these types in `create_main_conf` and `create_loc_conf` of this record.
-#[allow(unsafe_code)]
-unsafe impl Module for Wsgi {
-    type Main = MainConf;
-    type Loc = LocConf;
-
-    fn record() -> *const ngx_module_t {
-        &raw const entry::ngx_http_wsgi_module
-    }
-}
 
 impl Request {
     /// Our configuration of the request's location.

@@ -11,7 +11,6 @@ use nginx_sys::{
 use super::bytes_of;
 use super::location::Location;
 use super::module::{Module, context_index};
-use super::upstream_conf::Caches;
 
 /// The directive handlers' success.
 pub const CONF_OK: *mut c_char = std::ptr::null_mut();
@@ -176,15 +175,6 @@ impl<'a> Conf<'a> {
     pub fn main_of<M: Module>(&self) -> Option<&'a mut M::Main> {
         // SAFETY: of that type, as [`Module`] says; the configuration is read by one thread, and callbacks do not nest.
         unsafe { (*self.context().main_conf.add(context_index::<M>())).cast::<M::Main>().as_mut() }
-    }
-
-    /// An array for nginx's caches (`ngx_array_init`).
-    pub fn caches(&self) -> Caches {
-        let (count, size) = (4, size_of::<*mut c_void>());
-        // SAFETY: the pool lives; nginx looks at `nelts` before any element.
-        let elts = unsafe { nginx_sys::ngx_palloc(self.get().pool, count * size) };
-        let nalloc = if elts.is_null() { 0 } else { count };
-        Caches::new(nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool: self.get().pool })
     }
 
     /// The user and the group of nginx's workers, where nginx is root.

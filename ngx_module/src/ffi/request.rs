@@ -4,15 +4,14 @@
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_chain_t, ngx_connection_t, ngx_handle_write_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
+    ngx_connection_t, ngx_handle_write_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_event_handler_pt, ngx_http_finalize_request,
-    ngx_http_log_ctx_t, ngx_http_output_filter, ngx_http_request_t, ngx_http_run_posted_requests,
-    ngx_http_send_header, ngx_log_t, ngx_pool_cleanup_add, ngx_pool_t,
+    ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_send_header, ngx_log_t,
+    ngx_pool_cleanup_add, ngx_pool_t,
 };
 
 use shared::relay::registry::Id;
 
-use super::chain::Piece;
 use super::module::{Module, context_index};
 use super::{Code, ERROR};
 
@@ -117,11 +116,6 @@ impl Request {
         self.get().method == nginx_sys::NGX_HTTP_HEAD as usize
     }
 
-    /// Whether nothing of the body lies in a file.
-    pub(crate) fn body_is_in_memory(&self) -> bool {
-        self.body_parts().all(|part| matches!(part, super::request_body::Part::Memory(_)))
-    }
-
     /// Whether the client asked for it, and not another request.
     pub fn is_main(self) -> bool {
         self.get().main == self.raw()
@@ -213,13 +207,6 @@ impl Request {
     /// Whether only the head is sent: HEAD, 204, 304.
     pub fn is_header_only(self) -> bool {
         self.get().header_only() != 0
-    }
-
-    /// Gives nginx a chain, or asks it to go on with what it has.
-    pub fn output(self, first: Option<&Piece>) -> Code {
-        let chain: *mut ngx_chain_t = first.map_or(std::ptr::null_mut(), Piece::as_chain);
-        // SAFETY: the request lives; the chain's pieces stay until nginx has sent them (`output.rs`) or the pool goes.
-        unsafe { ngx_http_output_filter(self.raw(), chain) }
     }
 
     /// Whether nginx itself holds bytes back.
