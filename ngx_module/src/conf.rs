@@ -285,7 +285,7 @@ impl LocConf {
                 // The engine notices changes; that the script is still there is looked at once a second.
                 let now = cycle::seconds();
                 if self.seen_at.get() != now {
-                    see(target)?;
+                    check_exists(target)?;
                     self.seen_at.set(now);
                 }
                 match &self.packed {
@@ -296,7 +296,7 @@ impl LocConf {
             Some(Pass::Variable(value)) => {
                 let written = value.evaluate(request).ok_or(NoMount::Value)?;
                 let (target, callable) = mount::parse_target(&String::from_utf8_lossy(written))?;
-                see(&target)?;
+                check_exists(&target)?;
                 Ok(self.recently_packed(&self.mount_of(&target, callable.as_deref(), group)))
             }
         }
@@ -307,7 +307,7 @@ impl LocConf {
     }
 }
 
-fn see(target: &Target) -> Result<(), NoMount> {
+fn check_exists(target: &Target) -> Result<(), NoMount> {
     match target {
         Target::Script(path) => {
             std::fs::metadata(path).map_err(|why| NoMount::Missing { path: path.clone(), why })?;

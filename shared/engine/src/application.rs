@@ -1,5 +1,7 @@
 //! The application of a mount: loading it, loading it anew, and keeping it.
 
+#![forbid(unsafe_code)]
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -1,5 +1,7 @@
 //! One request in the engine's hands: the server's exchange, and how far its response has come.
 
+#![forbid(unsafe_code)]
+
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
@@ -124,12 +126,12 @@ impl Request {
     }
 
     /// What is needed to call the application, before anybody else knows the request.
-    pub fn opening(&self, py: Python<'_>) -> Option<CallInput> {
+    pub fn call_input(&self, py: Python<'_>) -> Option<CallInput> {
         self.free_exchange()?.as_ref().map(|exchange| CallInput::of(py, exchange))
     }
 
     /// Method, path and script, for the log.
-    pub fn about(&self, py: Python<'_>) -> String {
+    pub fn request_line(&self, py: Python<'_>) -> String {
         let about = match self.free_exchange() {
             Some(exchange) => exchange.as_ref().map(request_line),
             None => py.detach(|| self.exchange().as_ref().map(request_line)),

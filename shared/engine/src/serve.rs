@@ -57,7 +57,7 @@ pub fn serve(py: Python<'_>, exchange: ForeignExchange) {
 
 /// Ends a request that failed.
 fn fail(py: Python<'_>, request: &Request, fault: &Fault) {
-    let about = request.about(py);
+    let about = request.request_line(py);
     let status = match fault {
         Fault::Gone(error) => {
             errors::tell(Level::Info, format!("{about}: {error}").as_bytes());
@@ -127,7 +127,7 @@ fn run(py: Python<'_>, request: &Arc<Request>) -> Result<(), Fault> {
     }
     let sent = send(py, interpreter, request, &result);
     if let Err(error) = close(py, &result) {
-        let about = request.about(py);
+        let about = request.request_line(py);
         traceback::tell(py, &format!("{about}: the close() of the response failed"), &error);
     }
     sent
@@ -139,14 +139,15 @@ fn call<'py>(
     interpreter: &Interpreter,
     request: &Arc<Request>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let opening = request.opening(py).ok_or_else(|| PyAssertionError::new_err("the request is over"))?;
-    let mount = match opening.mount {
+    let call_input =
+        request.call_input(py).ok_or_else(|| PyAssertionError::new_err("the request is over"))?;
+    let mount = match call_input.mount {
         Ok(mount) => mount,
         Err(packed) => application::mount_of(py, &packed)?,
     };
     let application = mount.application(py)?;
-    let input = input::open(py, interpreter, request, opening.input)?;
-    let environ = environ::build(py, mount.template.bind(py), &opening.head, &input)?;
+    let input = input::open(py, interpreter, request, call_input.input)?;
+    let environ = environ::build(py, mount.template.bind(py), &call_input.head, &input)?;
     let start_response = START_RESPONSE.bind(py, Some(&capsule::of_request(py, request)?))?;
     application.call1((environ, start_response))
 }
