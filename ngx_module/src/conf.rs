@@ -179,8 +179,8 @@ fn names_one_host(name: &[u8]) -> bool {
 }
 
 impl LocConf {
-    /// Inherits unset values from the context around it, and fills in defaults. `None` when the configuration is refused, which
-    /// was logged.
+    /// Inherits unset values from the context around it, and fills in defaults. `None` when the configuration
+    /// is refused, which was logged.
     pub fn merge(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
         let mut location = conf.location();
         self.settings = self.settings.merge(&outer.settings);

@@ -118,9 +118,9 @@ impl Groups {
         self.find(name)
     }
 
-    /// The group that the value of a variable chose, if it may; `None` for the server's own processes. Those have to be in the list
-    /// too where there is one (`%{GLOBAL}` or `embedded`), as in mod_wsgi: whoever sets the variable could otherwise run an
-    /// application as the server's user.
+    /// The group that the value of a variable chose, if it may; `None` for the server's own processes. Those
+    /// have to be in the list too where there is one (`%{GLOBAL}` or `embedded`), as in mod_wsgi: whoever
+    /// sets the variable could otherwise run an application as the server's user.
     ///
     /// # Errors
     /// [`ChoiceError`].
@@ -148,7 +148,8 @@ impl Groups {
         }
     }
 
-    /// Judges what the groups ask of the system. `server` is the user of the server's processes, where the server is root.
+    /// Judges what the groups ask of the system. `server` is the user of the server's processes, where the
+    /// server is root.
     ///
     /// # Errors
     /// A sentence for the administrator.

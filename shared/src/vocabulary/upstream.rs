@@ -1,6 +1,6 @@
-//! What users of `uwsgi_pass` know, under the names of this module: nginx's own directives of an upstream. nginx reads and judges them by itself,
-//! so that this table has words only. The module is not built when its directives are other ones than these, and
-//! `conf-examples/NGINX-UPSTREAM.md` is printed from it.
+//! What users of `uwsgi_pass` know, under the names of this module: nginx's own directives of an upstream.
+//! nginx reads and judges them by itself, so that this table has words only. The module is not built when its
+//! directives are other ones than these, and `conf-examples/NGINX-UPSTREAM.md` is printed from it.
 
 use std::ffi::CStr;
 use std::fmt::Write;
