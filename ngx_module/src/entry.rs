@@ -12,13 +12,13 @@ use shared::ffi::guard::guard;
 use crate::conf::{self, LocConf, MainConf};
 use crate::directives;
 use crate::event_loop;
-use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
+use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, Refusal, name_of};
 use crate::ffi::cycle::Cycle;
 use crate::ffi::request::Request;
 use crate::ffi::{ERROR, OK, built_for, signal};
 use crate::groups;
 use crate::registry::Id;
-use crate::{handler, serving, worker};
+use crate::{handler, serving, upstream, worker};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(before_configuration),
@@ -155,6 +155,20 @@ pub(crate) unsafe extern "C" fn on_directive(
             Ok(()) => CONF_OK,
             Err(why) => conf.refuse(&why),
         }
+    })
+}
+
+/// Takes a directive of nginx's upstreams.
+pub(crate) unsafe extern "C" fn on_upstream_directive(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    _place: *mut c_void,
+) -> *mut c_char {
+    guard("on_upstream_directive", CONF_ERROR, || {
+        // SAFETY: nginx's own, for this call.
+        let (conf, name) = unsafe { (Conf::from_raw(cf), name_of(command)) };
+        let Some(conf) = conf else { return CONF_ERROR };
+        upstream::directives::apply(name, &conf).map_or_else(Refusal::as_ptr, |()| CONF_OK)
     })
 }
 

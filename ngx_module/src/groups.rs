@@ -4,8 +4,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use shared::conf::group::ProcessGroup;
 use shared::conf::groups::Runs;
+use shared::fault::Fault;
 use shared::launch::handover::{Handover, socket_path};
 use shared::launch::{FILE, Neatd};
 use shared::log::Level;
@@ -14,8 +17,9 @@ use crate::conf::{Group, LocConf, MainConf, engine_file};
 use crate::ffi::Code;
 use crate::ffi::cycle::{self, Cycle};
 use crate::ffi::request::Request;
-use crate::ffi::upstream::Upstream;
-use crate::log;
+use crate::ffi::upstream_conf::Timeouts;
+use crate::upstream::GroupAddress;
+use crate::{fault, log};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -29,8 +33,19 @@ fn prefix(main: &MainConf) -> PathBuf {
 }
 
 /// How nginx's upstream reaches a group.
-pub fn upstream(main: &MainConf, name: &str) -> Upstream {
-    Upstream { name: name.to_owned(), path: socket_path(&prefix(main), name) }
+pub fn address(main: &MainConf, group: &ProcessGroup) -> GroupAddress {
+    let path = socket_path(&prefix(main), &group.name);
+    GroupAddress { name: group.name.clone(), path, timeouts: timeouts(group) }
+}
+
+/// How long nginx waits for a group.
+pub fn timeouts(group: &ProcessGroup) -> Timeouts {
+    let millis = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX >> 2);
+    Timeouts {
+        connect: millis(group.connect_timeout),
+        send: millis(group.socket_timeout),
+        read: millis(group.response_socket_timeout),
+    }
 }
 
 /// Judges the groups, while the configuration is read.
@@ -55,7 +70,7 @@ pub fn check(main: &MainConf) -> Result<(), String> {
 ///
 /// # Errors
 /// A status, of which the log says why.
-pub fn choose(request: &Request, conf: &LocConf) -> Result<Runs<Arc<Upstream>>, Code> {
+pub fn choose(request: &Request, conf: &LocConf) -> Result<Runs<Arc<GroupAddress>>, Code> {
     let value = match &conf.group {
         Group::Embedded => return restricted(request),
         Group::Named(upstream) => return Ok(Runs::Group(Arc::clone(upstream))),
@@ -65,24 +80,20 @@ pub fn choose(request: &Request, conf: &LocConf) -> Result<Runs<Arc<Upstream>>, 
     let value = String::from_utf8_lossy(value);
     match main.groups.chosen_by_variable(&value, conf.settings.restrict_process()) {
         Ok(Runs::Embedded) => restricted(request),
-        Ok(Runs::Group(group)) => Ok(Runs::Group(Arc::new(upstream(main, &group.name)))),
-        Err(error) => {
-            log::request(*request, Level::Error, error.to_string().as_bytes());
-            Err(INTERNAL_SERVER_ERROR)
-        }
+        Ok(Runs::Group(group)) => Ok(Runs::Group(Arc::new(address(main, group)))),
+        Err(error) => Err(fault::report(*request, error.fault(), &error.to_string())),
     }
 }
 
-fn restricted(request: &Request) -> Result<Runs<Arc<Upstream>>, Code> {
+fn restricted(request: &Request) -> Result<Runs<Arc<GroupAddress>>, Code> {
     if request.main_conf().is_some_and(|main| main.process.restrict_embedded()) {
         let why = "wsgi_restrict_embedded is on, and no process group is chosen for this request";
-        log::request(*request, Level::Error, why.as_bytes());
-        return Err(INTERNAL_SERVER_ERROR);
+        return Err(fault::report(*request, Fault::Restricted, why));
     }
     Ok(Runs::Embedded)
 }
 
-/// Starts neatd, or tells it about a new configuration. What fails is logged; requests are answered with 502 then.
+/// Starts neatd, or tells it about a new configuration. What fails is logged; requests are answered with 503 then.
 pub fn launch(cycle: Cycle<'_>) {
     if cycle::is_testing() {
         return;

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use shared::conf::groups::Runs;
+use shared::fault::Fault;
 use shared::log::Level;
 
-use crate::conf::{LocConf, NoMount};
+use crate::conf::{Group, LocConf, NoMount};
 use crate::entry;
 use crate::exchange::NginxExchange;
 use crate::ffi::request::Request;
-use crate::ffi::response_headers::Slot;
-use crate::ffi::upstream::{self, Upstream};
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
 use crate::request::{self, BodyLength};
 use crate::request_body::{self, Progress, StoredBody};
+use crate::upstream::{self, GroupAddress};
 use crate::worker::{self, Worker};
-use crate::{groups, log, serving};
+use crate::{fault, groups, log, serving};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -37,7 +37,7 @@ pub fn handle(request: Request) -> Code {
     }
     match groups::choose(&request, conf) {
         Ok(Runs::Embedded) => {}
-        Ok(Runs::Group(group)) => return ask(request, conf, &group),
+        Ok(Runs::Group(group)) => return proxy(request, conf, &group),
         Err(code) => return code,
     }
     let streamed = !conf.settings.request_buffering()
@@ -54,7 +54,7 @@ pub fn handle(request: Request) -> Code {
 }
 
 /// Sends the request to a process group.
-fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
+fn proxy(request: Request, conf: &LocConf, group: &Arc<GroupAddress>) -> Code {
     let mount = match mount_of(request, conf, &group.name) {
         Ok(mount) => mount,
         Err(code) => return code,
@@ -63,7 +63,9 @@ fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
         && request.is_main()
         && request.announces_body()
         && !request.body_was_begun();
-    upstream::begin(request, group, mount, streamed)
+    // Where variables name the group nothing of it was known when the location was configured.
+    let timeouts = matches!(conf.group, Group::Variable(_)).then(|| conf.written_timeouts.or(group.timeouts));
+    upstream::begin(request, group, timeouts, mount, streamed)
 }
 
 /// The body of a buffered request is here.
@@ -86,9 +88,8 @@ fn begin(request: Request, streamed: bool) {
 fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     let Some(conf) = request.location() else { return Err(500) };
     let Some(worker) = worker::worker() else {
-        let message = "no Python runs in this process, which was started with a configuration without wsgi_pass: restart nginx";
-        log::request(request, Level::Error, message.as_bytes());
-        return Err(503);
+        let why = "no Python runs in this process, which was started with a configuration without wsgi_pass: restart nginx";
+        return Err(fault::report(request, Fault::NoPython, why));
     };
     let mount = mount_of(request, conf, "")?;
     let (body, length) = body_of(request, streamed)?;
@@ -103,16 +104,14 @@ fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
 }
 
 fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
-    let message: &[u8] = if worker.has_failed() {
-        b"Python did not start in this worker; the log says why where the worker began"
+    let (fault, why) = if worker.has_failed() {
+        (Fault::NoPython, "Python did not start in this worker; the log says why where the worker began")
     } else {
-        b"too many requests wait for a Python thread: raise wsgi_threads, or make the application faster"
+        let why =
+            "too many requests wait for a Python thread: raise wsgi_threads, or make the application faster";
+        (Fault::QueueFull, why)
     };
-    log::request(request, Level::Error, message);
-    if !worker.has_failed() {
-        request.add_header(Slot::None, b"Retry-After", b"1");
-    }
-    serving::refuse(link, 503);
+    serving::refuse(link, fault::report(request, fault, why));
 }
 
 fn mount_of(

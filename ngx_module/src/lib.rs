@@ -16,6 +16,7 @@ mod directives;
 mod entry;
 mod event_loop;
 mod exchange;
+mod fault;
 #[allow(unsafe_code)]
 mod ffi;
 mod groups;
@@ -28,6 +29,7 @@ mod request;
 mod request_body;
 mod response;
 mod serving;
+mod upstream;
 mod worker;
 
 pub(crate) use entry::module_index;

@@ -71,6 +71,12 @@ pub fn is_leaving() -> bool {
     unsafe { ngx_exiting != 0 }
 }
 
+/// The log of the process, unless it is about to end.
+pub(super) fn log_while_staying() -> Option<*mut ngx_log_t> {
+    // SAFETY: set by the worker's own loop, and the cycle before any callback of a module.
+    unsafe { (nginx_sys::ngx_terminate == 0 && ngx_exiting == 0).then_some((*ngx_cycle).log) }
+}
+
 /// The loop's clock, in seconds since the epoch.
 pub fn seconds() -> i64 {
     nginx_sys::ngx_time()

@@ -51,30 +51,30 @@ impl Request {
         NonNull::new(request).map(Self)
     }
 
-    pub(super) const fn raw(self) -> *mut ngx_http_request_t {
+    pub(crate) const fn raw(self) -> *mut ngx_http_request_t {
         self.0.as_ptr()
     }
 
-    pub(super) fn get(&self) -> &ngx_http_request_t {
+    pub(crate) fn get(&self) -> &ngx_http_request_t {
         // SAFETY: valid, as the type says; the borrow ends before nginx is called again, which only `Request`'s methods do.
         unsafe { self.0.as_ref() }
     }
 
-    pub(super) fn change<R>(self, change: impl FnOnce(&mut ngx_http_request_t) -> R) -> R {
+    pub(crate) fn change<R>(self, change: impl FnOnce(&mut ngx_http_request_t) -> R) -> R {
         // SAFETY: as for `get`; the loop's thread is the only one that looks.
         change(unsafe { &mut *self.0.as_ptr() })
     }
 
-    pub(super) fn connection_ref(&self) -> &ngx_connection_t {
+    pub(crate) fn connection_ref(&self) -> &ngx_connection_t {
         // SAFETY: a request has a connection for as long as it lives.
         unsafe { &*self.get().connection }
     }
 
-    pub(super) fn pool(self) -> *mut ngx_pool_t {
+    pub(crate) fn pool(self) -> *mut ngx_pool_t {
         self.get().pool
     }
 
-    pub(super) fn log(self) -> *mut ngx_log_t {
+    pub(crate) fn log(self) -> *mut ngx_log_t {
         self.connection_ref().log
     }
 
@@ -85,7 +85,7 @@ impl Request {
     }
 
     /// The core module's configuration of the request's location.
-    pub(super) fn core_location(&self) -> &ngx_http_core_loc_conf_t {
+    pub(crate) fn core_location(&self) -> &ngx_http_core_loc_conf_t {
         // SAFETY: every location has a configuration of every module, at the module's index.
         unsafe {
             let index = ngx_http_core_module.ctx_index;
@@ -105,22 +105,13 @@ impl Request {
         unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>().as_ref() }
     }
 
-    /// Our caches, for nginx's upstream; it only looks at them.
-    pub(super) fn main_caches(&self) -> Option<*mut nginx_sys::ngx_array_t> {
-        // SAFETY: `main_conf` has an entry for each module; ours is a MainConf.
-        let main =
-            unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>() };
-        // SAFETY: as above; nothing refers to it while nginx looks.
-        (!main.is_null()).then(|| unsafe { &raw mut (*main).caches })
-    }
-
     /// Whether the method is HEAD.
-    pub(super) fn is_head(self) -> bool {
+    pub(crate) fn is_head(self) -> bool {
         self.get().method == nginx_sys::NGX_HTTP_HEAD as usize
     }
 
     /// Whether nothing of the body lies in a file.
-    pub(super) fn body_is_in_memory(&self) -> bool {
+    pub(crate) fn body_is_in_memory(&self) -> bool {
         self.body_parts().all(|part| matches!(part, super::request_body::Part::Memory(_)))
     }
 
