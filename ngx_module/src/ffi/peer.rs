@@ -1,13 +1,16 @@
 //! An upstream's peer (`ngx_peer_connection_t`): where it is, and connections to it that are kept for the next request
 //! (`ngx_http_upstream_keepalive_module`).
 
-use std::io::{ErrorKind, IoSliceMut};
+use std::io::{ErrorKind, IoSliceMut, Write};
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_t, ngx_handle_read_event,
+    ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_t, ngx_get_connection,
+    ngx_handle_read_event, ngx_log_t,
 };
 use shared::ffi::guard::guard;
 use shared::ffi::recv::recv;
@@ -16,7 +19,7 @@ use super::connection::ConnectionExt;
 use super::upstream::Upstream;
 use super::upstream_callbacks::Callbacks;
 use super::zeroed::Zeroed;
-use super::{Code, DONE, OK, cycle};
+use super::{Code, DONE, ERROR, OK, cycle};
 
 /// A connection that no request has. It is closed when it is dropped.
 #[derive(Debug)]
@@ -70,6 +73,14 @@ impl Upstream<'_> {
         DONE
     }
 
+    /// Has a response read that this process made itself, in the place of a peer's: nginx's upstreams have a
+    /// status of their own for every failure, and no call to give another. What is sent is to be given to
+    /// [`Upstream::discard`].
+    pub fn use_prepared(&mut self, response: &[u8]) -> Code {
+        let log = self.peer().log;
+        prepared(response, log).map_or(ERROR, |connection| self.use_connection(connection))
+    }
+
     /// Takes the connection for another request, if nothing is wrong with it (`ngx_http_upstream_free_keepalive_peer`).
     pub fn keep_connection<T: Callbacks>(&mut self) -> Option<IdleConnection> {
         let log = cycle::log_while_staying()?;
@@ -96,6 +107,24 @@ impl Upstream<'_> {
         self.peer().connection = std::ptr::null_mut();
         (is_quiet || kept.is_quiet()).then_some(kept)
     }
+}
+
+/// A connection over which `response` has come, and nothing else ever will.
+fn prepared(response: &[u8], log: *mut ngx_log_t) -> Option<IdleConnection> {
+    let (ours, mut theirs) = UnixStream::pair().ok()?;
+    ours.set_nonblocking(true).ok()?;
+    theirs.set_nonblocking(true).ok()?;
+    theirs.write_all(response).ok()?;
+    // SAFETY: an open socket, which is nginx's where it finds a place for it.
+    let c = NonNull::new(unsafe { ngx_get_connection(ours.as_raw_fd(), log) })?;
+    let _ = ours.into_raw_fd();
+    let mut connection = IdleConnection(c);
+    let c = connection.get();
+    // No event has to tell that it is readable.
+    c.read_event().set_ready(1);
+    c.write_event().set_ready(1);
+    c.set_log(log);
+    Some(connection)
 }
 
 /// Has the event method tell about an event (`ngx_handle_read_event`).

@@ -5,10 +5,11 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_CACHE_EXPIRED, ngx_buf_t, ngx_chain_t, ngx_chain_writer, ngx_connection_t, ngx_file_t,
-    ngx_http_cache_t, ngx_http_upstream_conf_t, ngx_http_upstream_header_t, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_module, ngx_http_upstream_t, ngx_list_push, ngx_peer_connection_t,
-    ngx_pool_cleanup_add, ngx_pool_cleanup_file, ngx_pool_cleanup_file_t, ngx_str_t, ngx_table_elt_t, off_t,
+    NGX_HTTP_CACHE_EXPIRED, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER, ngx_buf_t,
+    ngx_chain_t, ngx_chain_writer, ngx_connection_t, ngx_file_t, ngx_http_cache_t, ngx_http_upstream_conf_t,
+    ngx_http_upstream_header_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_t,
+    ngx_list_push, ngx_peer_connection_t, ngx_pool_cleanup_add, ngx_pool_cleanup_file,
+    ngx_pool_cleanup_file_t, ngx_str_t, ngx_table_elt_t, off_t,
 };
 
 use super::links::{Chain, Link, length_of, tag};
@@ -220,6 +221,23 @@ impl<'r> Upstream<'r> {
         let writer = (&raw mut self.get_mut().writer).cast();
         // SAFETY: the upstream's own writer, and a chain of its request that the callers have.
         unsafe { ngx_chain_writer(writer, chain) }
+    }
+
+    /// Takes a chain as if it were sent.
+    pub fn discard(&mut self, chain: Chain<'_>) -> Code {
+        for buffer in chain.buffers() {
+            buffer.pos = buffer.last;
+            buffer.file_pos = buffer.file_last;
+        }
+        OK
+    }
+
+    /// Whether nginx responds out of the cache where a worker gave no response (`ngx_http_upstream_next`).
+    pub fn serves_stale(&mut self) -> bool {
+        let reasons = (NGX_HTTP_UPSTREAM_FT_ERROR | NGX_HTTP_UPSTREAM_FT_INVALID_HEADER) as usize;
+        self.get().cache_status() == NGX_HTTP_CACHE_EXPIRED
+            && (self.conf.get().cache_use_stale & reasons != 0
+                || self.cache().is_some_and(|cache| cache.stale_error() != 0))
     }
 
     /// Sends a chain with what `header` says before each buffer that is not one of [`Self::buffers`], and `end` behind the last.

@@ -19,6 +19,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use shared::fault::Fault;
 use shared::http::packed::Packed;
 use shared::wire::Conversation;
 
@@ -62,6 +63,8 @@ struct UpstreamRequest {
     tries: u32,
     /// How often a worker gave it back.
     given_back: u32,
+    /// No worker is asked any more: this process responds in their place.
+    stand_in: Option<Fault>,
     /// How the upstream was before a response came.
     untouched: Switches,
 }
@@ -86,6 +89,7 @@ pub fn begin(
         is_final: false,
         tries: 0,
         given_back: 0,
+        stand_in: None,
         untouched: Switches::default(),
     };
     upstream_callbacks::begin(request, streamed, timeouts, state)

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
-use shared::wire::Conversation;
+use shared::fault::{Fault, Reply};
+use shared::wire::{BodyMode, Conversation, encode};
 
 use super::UpstreamRequest;
 use crate::ffi::peer::{ConnectionId, IdleConnection};
@@ -34,6 +35,9 @@ impl UpstreamRequest {
         }
         // A streamed body cannot be sent twice, so that its connection is to be one that surely takes it; so is that of another try.
         let is_retry = self.begin_try(upstream);
+        if let Some(fault) = self.stand_in {
+            return self.connect_stand_in(upstream, fault);
+        }
         let kept = if self.streamed || is_retry { None } else { take(&self.group.name) };
         let (mut conversation, socket) = match kept {
             Some(idle) => (idle.conversation, Some(idle.socket)),
@@ -45,11 +49,23 @@ impl UpstreamRequest {
         socket.map_or(OK, |socket| upstream.use_connection(socket))
     }
 
+    /// Responds in the place of a worker, with what the table of faults says.
+    fn connect_stand_in(&mut self, upstream: &mut Upstream<'_>, fault: Fault) -> Code {
+        let mut conversation = Box::new(Conversation::new());
+        let Some(begun) = conversation.begin(self.head_only, BodyMode::None) else { return ERROR };
+        let Reply { status, retry_after, .. } = fault.reply();
+        let mut response = Vec::with_capacity(64);
+        encode::hello(&mut response);
+        encode::failed(&mut response, begun.exchange, status, retry_after, b"");
+        self.conversation = Some(conversation);
+        upstream.use_prepared(&response)
+    }
+
     pub(super) fn disconnect(&mut self, upstream: &mut Upstream<'_>) {
         let Some(conversation) = self.conversation.take() else { return };
         self.settle(upstream, &conversation);
         // All that came was read.
-        if !self.ended || !conversation.may_be_kept(&[]) {
+        if !self.ended || self.stand_in.is_some() || !conversation.may_be_kept(&[]) {
             return;
         }
         if let Some(socket) = upstream.keep_connection::<Self>() {

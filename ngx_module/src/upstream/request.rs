@@ -1,5 +1,6 @@
 //! The request as frames: the head, and nginx's buffers of the body between headers of ours.
 
+use shared::fault::Fault;
 use shared::wire::frame::LONGEST_DATA;
 use shared::wire::{Begun, BodyMode, Kind, encode};
 
@@ -10,6 +11,7 @@ use crate::ffi::request_body::Part;
 use crate::ffi::request_buffers::RequestBuffers;
 use crate::ffi::upstream::Upstream;
 use crate::ffi::{Code, ERROR, OK};
+use crate::log;
 use crate::request::{self, BodyLength};
 
 /// A body that is not longer is copied behind the head, so that the request leaves in one call to the system.
@@ -86,7 +88,13 @@ impl UpstreamRequest {
         let mut frames = vec![bytes.len()];
         self.frames.hello = bytes.len();
         if !encode::request(&mut bytes, 0, self.mount.as_bytes(), head.as_bytes(), mode) {
-            return None;
+            let why = format!("process group {}: the request's head is longer than 1 MiB", self.group.name);
+            log::request(request, Fault::RequestHeadTooLong.reply().level, why.as_bytes());
+            self.stand_in = Some(Fault::RequestHeadTooLong);
+            // nginx has nothing to send where it has no buffer.
+            upstream.buffers().add_bytes(bytes)?;
+            upstream.use_buffers();
+            return Some(());
         }
         let is_copied =
             stored && mode == BodyMode::Pushed && length <= MAX_COPIED && request.body_is_in_memory();
@@ -114,6 +122,9 @@ impl UpstreamRequest {
 
     /// Sends what nginx's output chain hands over (`u->output.output_filter`); of a streamed body each part gets its header.
     pub(super) fn send(&mut self, upstream: &mut Upstream<'_>, chain: Chain<'_>) -> Code {
+        if self.stand_in.is_some() {
+            return upstream.discard(chain);
+        }
         if !self.streamed {
             return upstream.write(chain);
         }

@@ -13,10 +13,12 @@ use nginx_sys::{
 };
 
 use shared::client::retry::{self, Attempt, Retry};
+use shared::fault::Fault;
 use shared::wire::{Conversation, Cut};
 
 use super::UpstreamRequest;
 use crate::ffi::upstream::Upstream;
+use crate::log;
 
 /// Every reason for another try, whatever the method.
 const ANY_REASON: usize = usize::MAX >> 1;
@@ -58,7 +60,7 @@ impl UpstreamRequest {
 
     /// Settles whether nginx may try again, now that a try is over (`peer.free`).
     pub(super) fn settle(&mut self, upstream: &mut Upstream<'_>, conversation: &Conversation) {
-        if self.is_final {
+        if self.is_final || self.stand_in.is_some() {
             upstream.set_tries(0);
             return;
         }
@@ -74,15 +76,32 @@ impl UpstreamRequest {
             given_back: self.given_back,
             is_off: rules.reasons & OFF != 0,
         };
-        match retry::decide(&attempt) {
-            Retry::Free => return upstream.allow_retry(ANY_REASON, 0),
-            Retry::Spend => upstream.allow_retry(ANY_REASON, rules.timeout),
-            // nginx knows its own rules: what is named, which methods are idempotent, and what has left for the client.
-            Retry::IfConfigured => {}
-            Retry::Never if cut == Cut::NotBegun => return upstream.set_tries(0),
-            Retry::Never => {}
+        let in_time = rules.timeout == 0 || upstream.elapsed() < rules.timeout;
+        match (retry::decide(&attempt), cut) {
+            (Retry::Free, _) => return upstream.allow_retry(ANY_REASON, 0),
+            (Retry::Spend, _) if in_time => upstream.allow_retry(ANY_REASON, rules.timeout),
+            // nginx knows its own rules: what is named, which methods are idempotent, what has left for the client.
+            (Retry::IfConfigured, _) => {}
+            (_, Cut::NotBegun) => return self.stand_in(upstream, Fault::NotBegun),
+            (_, Cut::Unsent) => return self.stand_in(upstream, Fault::Unreachable),
+            (Retry::Spend | Retry::Never, _) => {}
         }
         upstream.set_tries(upstream.tries().saturating_sub(1));
+    }
+
+    /// Has the request sent once more, to this process itself: nginx would answer 502.
+    fn stand_in(&mut self, upstream: &mut Upstream<'_>, fault: Fault) {
+        if upstream.serves_stale() {
+            return upstream.set_tries(0);
+        }
+        if fault == Fault::NotBegun {
+            let why = format!("process group {}: its process takes no further request", self.group.name);
+            log::request(self.request, fault.reply().level, why.as_bytes());
+        }
+        self.stand_in = Some(fault);
+        upstream.drop_body();
+        upstream.allow_retry(ANY_REASON, 0);
+        upstream.set_tries(1);
     }
 
     /// Has nginx try again whatever the configuration says.
