@@ -74,3 +74,23 @@ def test_nothing_names_a_machine_or_a_registry():
             continue
         found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in wrong.finditer(text)]
     assert found == []
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_documents_name_files_that_exist(document):
+    """A map that names a file which moved leads nowhere. A file may be named by the end of its path."""
+    text = (ROOT / document).read_text()
+    named = set(re.findall(r"[\w./-]+\.(?:rs|py|wsgi)\b", text))
+    assert named or document == "SECURITY.md"
+    files = [f"/{path.relative_to(ROOT)}" for path in tracked()]
+    missing = {name for name in named if not any(path.endswith(f"/{name.lstrip('./')}") for path in files)}
+    assert not missing
+
+
+def test_recipes_name_tests_that_exist():
+    """CONTRIBUTING's five recipes each end in what fails when a step is left out."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"\(`([a-z]+(?:_[a-z]+){3,})`\)", text))
+    assert named
+    sources = "\n".join(path.read_text() for path in tracked("*.rs"))
+    assert {name for name in named if f"fn {name}" not in sources} == set()
