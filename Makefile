@@ -8,7 +8,7 @@ export SERVER PORT APP
 # Where rustup puts cargo, for a shell that was opened before.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup build serve check e2e test deny soak test-matrix platforms fuzz bench clean
+.PHONY: help setup build serve check e2e test deny soak test-matrix platforms fuzz loom bench clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -58,6 +58,9 @@ platforms: ## the two commands in clean roots of Debian 12, 13, sid and Ubuntu 2
 
 fuzz: ## the wire protocol against a fuzzer, five minutes for each side
 	@scripts/fuzz
+
+loom: ## every order in which the threads of an exchange can meet, tried on a model
+	RUSTFLAGS="--cfg loom" cargo test --release --locked --target-dir build/loom -p neat-shared --lib relay
 
 bench: ## pairs of servers, measured in turns
 	@scripts/install-packages build serve bench
