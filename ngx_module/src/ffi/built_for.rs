@@ -26,6 +26,7 @@ use nginx_sys::{
 
 use super::conf::Conf;
 use super::cycle::Cycle;
+use super::module::Module;
 use super::request::Request;
 
 /// The running nginx is another one.
@@ -97,14 +98,14 @@ impl Drop for Pool {
 ///
 /// # Errors
 /// The first difference.
-pub fn check(conf: Conf<'_>) -> Result<(), AnotherNginx> {
+pub fn check<M: Module>(conf: Conf<'_>) -> Result<(), AnotherNginx> {
     // SAFETY: nginx's own, during a callback. Each step relies only on what the steps before it found right.
     unsafe {
         let cf = conf.raw();
         check_identity()?;
         let Some(pool) = Pool::new((*cf).log) else { return Ok(()) };
         check_pool(&pool, (*cf).log)?;
-        check_cycle((*cf).cycle)?;
+        check_cycle::<M>((*cf).cycle)?;
         if !pool.allocates_in_order() {
             // Made for tools that look for memory errors: NGX_DEBUG_PALLOC, or OpenResty's patch "no pool".
             return Ok(());
@@ -162,14 +163,14 @@ fn check_memory(pool: &Pool) -> Result<(), AnotherNginx> {
 
 /// # Safety
 /// `cycle` is one that nginx initialises.
-unsafe fn check_cycle(cycle: *const ngx_cycle_t) -> Result<(), AnotherNginx> {
+unsafe fn check_cycle<M: Module>(cycle: *const ngx_cycle_t) -> Result<(), AnotherNginx> {
     // SAFETY: the caller's promise; what is compared are numbers and addresses.
     unsafe {
         let cycle = &*cycle;
         same("the size of ngx_listening_t", size_of::<ngx_listening_t>(), cycle.listening.size)?;
         same("the size of ngx_open_file_t", size_of::<ngx_open_file_t>(), cycle.open_files.size)?;
         same("the size of ngx_shm_zone_t", size_of::<ngx_shm_zone_t>(), cycle.shared_memory.size)?;
-        let ours = &raw const crate::entry::ngx_http_wsgi_module;
+        let ours = M::record();
         let index = (*ours).index;
         same("ngx_cycle_t.modules_n (1: enough)", 1, usize::from(index < cycle.modules_n))?;
         same(
