@@ -99,6 +99,7 @@ def until_error(environ, start_response):
 
 @cases.plain
 def catches_the_error(environ, start_response):
+    note(environ, "begun")
     try:
         environ["wsgi.input"].read()
         note(environ, "read")

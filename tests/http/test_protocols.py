@@ -87,6 +87,7 @@ def test_upload_that_is_given_up(site, client, prefix):
         if prefix:
             # An unbuffered body's reader is told; one that is spooled has no reader yet.
             before = notes.lines().count("OSError")
+            client.pump(lambda before=before: notes.lines().count("begun") > before, "the application to begin")
             stream.reset()
             client.pump(lambda before=before: notes.lines().count("OSError") > before, "the reader to be told")
         else:
