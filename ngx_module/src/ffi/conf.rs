@@ -54,7 +54,7 @@ impl<'a> Conf<'a> {
         NonNull::new(raw).map(|raw| Self { raw, callback: std::marker::PhantomData })
     }
 
-    pub(crate) const fn raw(self) -> *mut ngx_conf_t {
+    pub(super) const fn raw(self) -> *mut ngx_conf_t {
         self.raw.as_ptr()
     }
 
@@ -104,7 +104,7 @@ impl<'a> Conf<'a> {
     }
 
     /// Copies into the configuration's pool, with a NUL behind it.
-    pub(crate) fn copy(&self, text: &[u8]) -> Option<ngx_str_t> {
+    pub(super) fn copy(&self, text: &[u8]) -> Option<ngx_str_t> {
         // SAFETY: the pool lives; the new memory has room for the text and the NUL.
         unsafe {
             let data: *mut u8 = ngx_pnalloc(self.get().pool, text.len() + 1).cast();

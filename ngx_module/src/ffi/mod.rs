@@ -28,6 +28,7 @@ pub mod upstream;
 pub mod upstream_callbacks;
 pub mod upstream_conf;
 pub mod upstream_directives;
+mod upstream_response;
 pub mod waker;
 mod zeroed;
 

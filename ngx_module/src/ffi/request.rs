@@ -57,30 +57,30 @@ impl Request {
         NonNull::new(request).map(Self)
     }
 
-    pub(crate) const fn raw(self) -> *mut ngx_http_request_t {
+    pub(super) const fn raw(self) -> *mut ngx_http_request_t {
         self.0.as_ptr()
     }
 
-    pub(crate) fn get(&self) -> &ngx_http_request_t {
+    pub(super) fn get(&self) -> &ngx_http_request_t {
         // SAFETY: valid, as the type says; the borrow ends before nginx is called again, which only `Request`'s methods do.
         unsafe { self.0.as_ref() }
     }
 
-    pub(crate) fn change<R>(self, change: impl FnOnce(&mut ngx_http_request_t) -> R) -> R {
+    pub(super) fn change<R>(self, change: impl FnOnce(&mut ngx_http_request_t) -> R) -> R {
         // SAFETY: as for `get`; the loop's thread is the only one that looks.
         change(unsafe { &mut *self.0.as_ptr() })
     }
 
-    pub(crate) fn connection_ref(&self) -> &ngx_connection_t {
+    pub(super) fn connection_ref(&self) -> &ngx_connection_t {
         // SAFETY: a request has a connection for as long as it lives.
         unsafe { &*self.get().connection }
     }
 
-    pub(crate) fn pool(self) -> *mut ngx_pool_t {
+    pub(super) fn pool(self) -> *mut ngx_pool_t {
         self.get().pool
     }
 
-    pub(crate) fn log(self) -> *mut ngx_log_t {
+    pub(super) fn log(self) -> *mut ngx_log_t {
         self.connection_ref().log
     }
 
@@ -91,7 +91,7 @@ impl Request {
     }
 
     /// The core module's configuration of the request's location.
-    pub(crate) fn core_location(&self) -> &ngx_http_core_loc_conf_t {
+    pub(super) fn core_location(&self) -> &ngx_http_core_loc_conf_t {
         // SAFETY: every location has a configuration of every module, at the module's index.
         unsafe {
             let index = ngx_http_core_module.ctx_index;
@@ -112,8 +112,13 @@ impl Request {
     }
 
     /// Whether the method is HEAD.
-    pub(crate) fn is_head(self) -> bool {
+    pub fn is_head(self) -> bool {
         self.get().method == nginx_sys::NGX_HTTP_HEAD as usize
+    }
+
+    /// Whether nothing of the body lies in a file.
+    pub fn body_is_in_memory(&self) -> bool {
+        self.body_parts().all(|part| matches!(part, super::request_body::Part::Memory(_)))
     }
 
     /// Whether the client asked for it, and not another request.

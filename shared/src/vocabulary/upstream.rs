@@ -77,8 +77,9 @@ macro_rules! nginx_upstream_directives {
                 other "The default is `error timeout` there. Here a request whose process died while it \
                        served it is answered with 502 at once, since the next process would most likely die \
                        of it too; what is named here is added to the default. A request that a leaving \
-                       process did not begin is always asked again; one that found no connection is, unless \
-                       `off` is said. The statuses 502 and 504 are known to `proxy_next_upstream` only";
+                       process did not begin is always asked again; one that finds nobody at the group's \
+                       socket is answered with 503 and `Retry-After` at once. The statuses 502 and 504 are \
+                       known to `proxy_next_upstream` only";
             c"wsgi_next_upstream_tries" Number(next_upstream_tries) takes
                 "number", default "2",
                 "How often a request is asked at most, the first time included; 0 stands for the default",
