@@ -23,6 +23,7 @@ pub fn id_from_pointer(data: *mut std::ffi::c_void) -> Option<Id> {
 /// A request. Valid on the loop's thread from the handler's call until it is finalized or its cleanup ran; whoever keeps one
 /// longer forgets it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct Request(NonNull<ngx_http_request_t>);
 
 /// A connection that may outlive its request.
@@ -51,12 +52,6 @@ impl Connection {
 }
 
 impl Request {
-    /// # Safety
-    /// nginx handed `request` to a callback that runs now, or it was kept as the type says.
-    pub unsafe fn from_raw(request: *mut ngx_http_request_t) -> Option<Self> {
-        NonNull::new(request).map(Self)
-    }
-
     pub(crate) const fn raw(self) -> *mut ngx_http_request_t {
         self.0.as_ptr()
     }
