@@ -21,6 +21,7 @@ use shared::wsgi::environ::mount::{Mount, MountCache, Site};
 use thiserror::Error;
 
 use crate::entry;
+use crate::ffi::callback;
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
 use crate::ffi::cycle;
@@ -180,7 +181,7 @@ impl LocConf {
         }
         let Some(pass) = self.pass.clone() else { return Some(()) };
         if location.is_limit_except() && !location.has_handler() {
-            location.set_handler(Some(entry::on_request));
+            location.set_handler(callback::content(entry::on_request));
         }
         self.set_group(outer, conf, main)?;
         let server_name = location.server_name();

@@ -14,6 +14,7 @@ use shared::vocabulary::{Contexts, DIRECTIVES, Directive, Kind, Setting};
 
 use crate::conf::{LocConf, Param, Pass};
 use crate::entry;
+use crate::ffi::callback;
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
 use crate::ffi::upstream_directives::DIRECTIVES as UPSTREAM;
@@ -44,7 +45,7 @@ pub const TABLE: [ngx_command_t; LENGTH] = {
             table[filled] = ngx_command_t {
                 name: ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() },
                 type_: context_flags(directive, spelling.contexts) | word_flags(directive.kind),
-                set: Some(entry::on_directive),
+                set: callback::directive(entry::on_directive),
                 conf: if is_of_process(spelling.contexts) {
                     NGX_HTTP_MAIN_CONF_OFFSET
                 } else {
@@ -65,7 +66,7 @@ pub const TABLE: [ngx_command_t; LENGTH] = {
         table[filled] = ngx_command_t {
             name: ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() },
             type_: (NGX_HTTP_MAIN_CONF | inner | directive.takes) as ngx_uint_t,
-            set: Some(entry::on_upstream_directive),
+            set: callback::directive(entry::on_upstream_directive),
             conf: NGX_HTTP_LOC_CONF_OFFSET,
             offset: 0,
             post: std::ptr::null_mut(),
@@ -172,7 +173,7 @@ fn pass(loc_conf: &mut LocConf, conf: &Conf<'_>, words: &[String]) -> Result<(),
         Pass::Variable(value)
     };
     loc_conf.pass = Some(Rc::new(pass));
-    conf.location().set_handler(Some(entry::on_request));
+    conf.location().set_handler(callback::content(entry::on_request));
     Ok(())
 }
 

@@ -1,34 +1,34 @@
-//! Where nginx, the kernel and the C library call in. Each function wraps what it is handed and calls one safe function, behind
-//! the guard.
+//! Where nginx, the kernel and the C library call in. Each function takes a type of the C edge
+//! (`ffi/callback.rs`) and calls one function, behind the guard.
 
 use std::ffi::{c_char, c_int, c_void};
 
 use nginx_sys::{
-    NGX_HTTP_MODULE, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_event_t, ngx_http_module_t,
-    ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t,
+    NGX_HTTP_MODULE, ngx_command_t, ngx_event_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
 };
 use shared::ffi::guard::guard;
 
 use crate::conf::{self, LocConf, MainConf};
 use crate::directives;
 use crate::embedded::{loop_side, worker};
-use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, Refusal, name_of};
+use crate::ffi::conf::{CONF_ERROR, CONF_OK, Command, Conf, Refusal};
 use crate::ffi::cycle::Cycle;
 use crate::ffi::module::Module;
 use crate::ffi::request::{Request, id_from_pointer};
-use crate::ffi::{ERROR, OK, built_for, signal};
+use crate::ffi::{ERROR, OK, built_for, callback, signal};
 use crate::groups;
 use crate::{handler, upstream};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: Some(before_configuration),
-    postconfiguration: Some(on_configured),
-    create_main_conf: Some(create_main_conf),
+    preconfiguration: callback::configuration(before_configuration),
+    postconfiguration: callback::configuration(on_configured),
+    create_main_conf: callback::configuration(create_main_conf),
     init_main_conf: None,
     create_srv_conf: None,
     merge_srv_conf: None,
-    create_loc_conf: Some(create_loc_conf),
-    merge_loc_conf: Some(merge_loc_conf),
+    create_loc_conf: callback::configuration(create_loc_conf),
+    // SAFETY: `create_loc_conf` makes these.
+    merge_loc_conf: unsafe { callback::merge_loc(merge_loc_conf) },
 };
 
 static mut COMMANDS: [ngx_command_t; directives::LENGTH] = directives::TABLE;
@@ -40,9 +40,9 @@ pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const CONTEXT).cast_mut().cast(),
     commands: (&raw mut COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
-    init_module: Some(init_module),
-    init_process: Some(init_process),
-    exit_process: Some(exit_process),
+    init_module: callback::life(init_module),
+    init_process: callback::life(init_process),
+    exit_process: callback::life(exit_process),
     ..ngx_module_t::default()
 };
 
@@ -89,10 +89,9 @@ pub(crate) fn lies_here() -> &'static ngx_http_module_t {
     &CONTEXT
 }
 
-unsafe extern "C" fn before_configuration(cf: *mut ngx_conf_t) -> ngx_int_t {
+extern "C" fn before_configuration(conf: Option<Conf<'_>>) -> ngx_int_t {
     guard("before_configuration", ERROR, || {
-        // SAFETY: nginx's own, for this call.
-        let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
+        let Some(conf) = conf else { return ERROR };
         match built_for::check::<Wsgi>(conf) {
             Ok(()) => OK,
             Err(why) => {
@@ -103,62 +102,40 @@ unsafe extern "C" fn before_configuration(cf: *mut ngx_conf_t) -> ngx_int_t {
     })
 }
 
-unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+extern "C" fn create_main_conf(conf: Option<Conf<'_>>) -> *mut c_void {
     guard("create_main_conf", std::ptr::null_mut(), || {
         worker::tell_panics();
-        // SAFETY: nginx's own, for this call.
-        let conf = unsafe { Conf::from_raw(cf) };
-        conf.map_or(std::ptr::null_mut(), |conf| {
-            conf.keep(MainConf::with_caches(conf.caches()), drop_main_conf)
-        })
+        conf.map_or(std::ptr::null_mut(), |conf| conf.keep(MainConf::with_caches(conf.caches())))
     })
 }
 
-unsafe extern "C" fn drop_main_conf(kept: *mut c_void) {
-    // SAFETY: made by `Conf::keep` from a box of this type, and called once.
-    guard("drop_main_conf", (), || drop(unsafe { Box::from_raw(kept.cast::<MainConf>()) }));
-}
-
-unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+extern "C" fn create_loc_conf(conf: Option<Conf<'_>>) -> *mut c_void {
     guard("create_loc_conf", std::ptr::null_mut(), || {
-        // SAFETY: nginx's own, for this call.
-        let conf = unsafe { Conf::from_raw(cf) };
-        conf.map_or(std::ptr::null_mut(), |conf| conf.keep(LocConf::default(), drop_loc_conf))
+        conf.map_or(std::ptr::null_mut(), |conf| conf.keep(LocConf::default()))
     })
 }
 
-unsafe extern "C" fn drop_loc_conf(kept: *mut c_void) {
-    // SAFETY: made by `Conf::keep` from a box of this type, and called once.
-    guard("drop_loc_conf", (), || drop(unsafe { Box::from_raw(kept.cast::<LocConf>()) }));
-}
-
-unsafe extern "C" fn merge_loc_conf(
-    cf: *mut ngx_conf_t,
-    outer: *mut c_void,
-    inner: *mut c_void,
+extern "C" fn merge_loc_conf(
+    conf: Option<Conf<'_>>,
+    outer: Option<&LocConf>,
+    inner: Option<&mut LocConf>,
 ) -> *mut c_char {
     guard("merge_loc_conf", CONF_ERROR, || {
-        // SAFETY: nginx's own, for this call; the others are of `create_loc_conf`, and two different ones.
-        let parts = unsafe {
-            (Conf::from_raw(cf), outer.cast::<LocConf>().as_ref(), inner.cast::<LocConf>().as_mut())
-        };
-        let (Some(conf), Some(outer), Some(inner)) = parts else { return CONF_ERROR };
+        let (Some(conf), Some(outer), Some(inner)) = (conf, outer, inner) else { return CONF_ERROR };
         let Some(main) = conf.main() else { return CONF_ERROR };
         inner.merge(outer, &conf, main).map_or(CONF_ERROR, |()| CONF_OK)
     })
 }
 
 /// Takes a directive.
-pub(crate) unsafe extern "C" fn on_directive(
-    cf: *mut ngx_conf_t,
-    command: *mut ngx_command_t,
+pub(crate) extern "C" fn on_directive(
+    conf: Option<Conf<'_>>,
+    command: Option<Command<'_>>,
     _place: *mut c_void,
 ) -> *mut c_char {
     guard("on_directive", CONF_ERROR, || {
-        // SAFETY: nginx's own, for this call.
-        let (conf, name) = unsafe { (Conf::from_raw(cf), name_of(command)) };
-        let Some(conf) = conf else { return CONF_ERROR };
-        match directives::apply(name, &conf) {
+        let (Some(conf), Some(command)) = (conf, command) else { return CONF_ERROR };
+        match directives::apply(command.name(), &conf) {
             Ok(()) => CONF_OK,
             Err(why) => conf.refuse(&why),
         }
@@ -166,23 +143,20 @@ pub(crate) unsafe extern "C" fn on_directive(
 }
 
 /// Takes a directive of nginx's upstreams.
-pub(crate) unsafe extern "C" fn on_upstream_directive(
-    cf: *mut ngx_conf_t,
-    command: *mut ngx_command_t,
+pub(crate) extern "C" fn on_upstream_directive(
+    conf: Option<Conf<'_>>,
+    command: Option<Command<'_>>,
     _place: *mut c_void,
 ) -> *mut c_char {
     guard("on_upstream_directive", CONF_ERROR, || {
-        // SAFETY: nginx's own, for this call.
-        let (conf, name) = unsafe { (Conf::from_raw(cf), name_of(command)) };
-        let Some(conf) = conf else { return CONF_ERROR };
-        upstream::directives::apply(name, &conf).map_or_else(Refusal::as_ptr, |()| CONF_OK)
+        let (Some(conf), Some(command)) = (conf, command) else { return CONF_ERROR };
+        upstream::directives::apply(command.name(), &conf).map_or_else(Refusal::as_ptr, |()| CONF_OK)
     })
 }
 
-unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
+extern "C" fn on_configured(conf: Option<Conf<'_>>) -> ngx_int_t {
     guard("on_configured", ERROR, || {
-        // SAFETY: nginx's own, for this call.
-        let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
+        let Some(conf) = conf else { return ERROR };
         let Some(main) = conf.main() else { return ERROR };
         main.server_user = conf.server_user();
         match groups::check(main).and_then(|()| conf::init_main(main)) {
@@ -195,21 +169,19 @@ unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
     })
 }
 
-unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+extern "C" fn init_module(cycle: Option<Cycle<'_>>) -> ngx_int_t {
     // An error here would end a master that only reloads.
     guard("init_module", OK, || {
-        // SAFETY: nginx's own, for this call.
-        if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
+        if let Some(cycle) = cycle {
             groups::launch(cycle);
         }
         OK
     })
 }
 
-unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+extern "C" fn init_process(cycle: Option<Cycle<'_>>) -> ngx_int_t {
     guard("init_process", OK, || {
-        // SAFETY: nginx's own, for this call.
-        if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
+        if let Some(cycle) = cycle {
             groups::let_go();
             worker::start(cycle);
         }
@@ -217,60 +189,37 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     })
 }
 
-unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
+extern "C" fn exit_process(_cycle: Option<Cycle<'_>>) {
     guard("exit_process", (), worker::stop);
 }
 
 /// Answers a request: the content handler.
-pub(crate) unsafe extern "C" fn on_request(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard("on_request", 500, || {
-        // SAFETY: nginx's own, and alive.
-        unsafe { Request::from_raw(r) }.map_or(ERROR, handler::handle)
-    })
+pub(crate) extern "C" fn on_request(request: Option<Request>) -> ngx_int_t {
+    guard("on_request", 500, || request.map_or(ERROR, handler::handle))
 }
 
 /// The body was read.
-pub(crate) unsafe extern "C" fn on_body_read(r: *mut ngx_http_request_t) {
-    guard("on_body_read", (), || {
-        // SAFETY: nginx's own, and alive.
-        if let Some(request) = unsafe { Request::from_raw(r) } {
-            handler::on_body_read(request);
-        }
-    });
+pub(crate) extern "C" fn on_body_read(request: Option<Request>) {
+    guard("on_body_read", (), || request.into_iter().for_each(handler::on_body_read));
 }
 
 /// Reading a streamed body has begun, where whoever began it goes on, or nginx has all of it.
-pub(crate) unsafe extern "C" fn on_body_complete(r: *mut ngx_http_request_t) {
-    guard("on_body_complete", (), || {
-        // SAFETY: nginx's own, and alive.
-        if let Some(request) = unsafe { Request::from_raw(r) } {
-            loop_side::on_body_complete(request);
-        }
-    });
+pub(crate) extern "C" fn on_body_complete(request: Option<Request>) {
+    guard("on_body_complete", (), || request.into_iter().for_each(loop_side::on_body_complete));
 }
 
 /// The connection can be written to.
-pub(crate) unsafe extern "C" fn on_write(r: *mut ngx_http_request_t) {
-    guard("on_write", (), || {
-        // SAFETY: nginx's own, and alive.
-        if let Some(request) = unsafe { Request::from_raw(r) } {
-            loop_side::on_write(request);
-        }
-    });
+pub(crate) extern "C" fn on_write(request: Option<Request>) {
+    guard("on_write", (), || request.into_iter().for_each(loop_side::on_write));
 }
 
 /// The connection can be read from.
-pub(crate) unsafe extern "C" fn on_read(r: *mut ngx_http_request_t) {
-    guard("on_read", (), || {
-        // SAFETY: nginx's own, and alive.
-        if let Some(request) = unsafe { Request::from_raw(r) } {
-            loop_side::on_read(request);
-        }
-    });
+pub(crate) extern "C" fn on_read(request: Option<Request>) {
+    guard("on_read", (), || request.into_iter().for_each(loop_side::on_read));
 }
 
 /// A request cannot be answered any more.
-pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
+pub(crate) extern "C" fn on_gone(id: *mut c_void) {
     guard("on_gone", (), || {
         if let Some(id) = id_from_pointer(id) {
             loop_side::on_gone(id);
@@ -279,7 +228,7 @@ pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
 }
 
 /// A request's memory goes.
-pub(crate) unsafe extern "C" fn on_freed(id: *mut c_void) {
+pub(crate) extern "C" fn on_freed(id: *mut c_void) {
     guard("on_freed", (), || {
         if let Some(id) = id_from_pointer(id) {
             loop_side::on_freed(id);
@@ -288,12 +237,12 @@ pub(crate) unsafe extern "C" fn on_freed(id: *mut c_void) {
 }
 
 /// A thread woke the loop.
-pub(crate) unsafe extern "C" fn on_wake(_event: *mut ngx_event_t) {
+pub(crate) extern "C" fn on_wake(_event: *mut ngx_event_t) {
     guard("on_wake", (), worker::on_wake);
 }
 
 /// The timer that keeps a leaving worker alive ran out.
-pub(crate) unsafe extern "C" fn on_stay(_event: *mut ngx_event_t) {
+pub(crate) extern "C" fn on_stay(_event: *mut ngx_event_t) {
     guard("on_stay", (), loop_side::stay_while_serving);
 }
 

@@ -17,7 +17,7 @@ use crate::embedded::worker::{self, Worker};
 use crate::entry;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
-use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
+use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for, callback};
 use crate::group_address::GroupAddress;
 use crate::{groups, log, request, upstream};
 
@@ -53,7 +53,7 @@ pub fn handle(request: Request) -> Code {
         begin(request, true);
         return DONE;
     }
-    let code = request.read_client_body(false, Some(entry::on_body_read));
+    let code = request.read_client_body(false, callback::event(entry::on_body_read));
     if code >= SPECIAL_RESPONSE { code } else { DONE }
 }
 

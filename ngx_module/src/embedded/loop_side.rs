@@ -15,7 +15,7 @@ use crate::embedded::output::{NoMemory, Output};
 use crate::embedded::request_body::{self, Progress};
 use crate::embedded::{queue, response};
 use crate::ffi::request::{Cleanup, Request};
-use crate::ffi::{Code, ERROR, OK, SPECIAL_RESPONSE};
+use crate::ffi::{Code, ERROR, OK, SPECIAL_RESPONSE, callback};
 use crate::{entry, log};
 
 /// What is to be done after a step.
@@ -83,7 +83,7 @@ pub fn begin(request: Request, body: Progress) -> Option<Arc<Channel>> {
             return None;
         }
     }
-    request.set_handlers(None, Some(entry::on_write));
+    request.set_handlers(None, callback::event(entry::on_write));
     request.watch_for_disconnect();
     stay_while_serving();
     Some(Arc::clone(channel))
@@ -240,18 +240,18 @@ impl LoopSide {
             Progress::Done | Progress::Complete => return Ok(()),
             Progress::Reading => self.request.read_unbuffered_body(),
             Progress::Untouched => {
-                let code = self.request.read_client_body(true, Some(entry::on_body_complete));
+                let code = self.request.read_client_body(true, callback::event(entry::on_body_complete));
                 if code < SPECIAL_RESPONSE {
                     // nginx counts one more reader; this request is held already.
                     self.request.release();
                 }
                 // nginx has set handlers of its own.
                 if code == crate::ffi::AGAIN && !self.request.is_unbuffered() {
-                    self.request.set_write_handler(Some(entry::on_write));
+                    self.request.set_write_handler(callback::event(entry::on_write));
                     self.body.set(Progress::Complete);
                     return Ok(());
                 }
-                self.request.set_handlers(Some(entry::on_read), Some(entry::on_write));
+                self.request.set_handlers(callback::event(entry::on_read), callback::event(entry::on_write));
                 code
             }
         };

@@ -5,12 +5,13 @@ use std::ptr::NonNull;
 
 use nginx_sys::{
     NGX_LOG_EMERG, NGX_LOG_WARN, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_http_conf_ctx_t,
-    ngx_http_core_module, ngx_pnalloc, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
+    ngx_http_core_module, ngx_pnalloc, ngx_str_t, ngx_uint_t,
 };
 
 use super::bytes_of;
 use super::location::Location;
 use super::module::{Module, context_index};
+use super::pool::own;
 
 /// The directive handlers' success.
 pub const CONF_OK: *mut c_char = std::ptr::null_mut();
@@ -42,19 +43,14 @@ impl Refusal {
 
 /// nginx's `ngx_conf_t`, during a callback.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub struct Conf<'a> {
     raw: NonNull<ngx_conf_t>,
     callback: std::marker::PhantomData<&'a ()>,
 }
 
 impl<'a> Conf<'a> {
-    /// # Safety
-    /// nginx handed `raw` to a callback that lasts for `'a`.
-    pub unsafe fn from_raw(raw: *mut ngx_conf_t) -> Option<Self> {
-        NonNull::new(raw).map(|raw| Self { raw, callback: std::marker::PhantomData })
-    }
-
-    pub(super) const fn raw(self) -> *mut ngx_conf_t {
+    pub(crate) const fn raw(self) -> *mut ngx_conf_t {
         self.raw.as_ptr()
     }
 
@@ -122,18 +118,9 @@ impl<'a> Conf<'a> {
     }
 
     /// Moves `value` into memory that lives as long as the configuration; null when nginx has no memory.
-    pub fn keep<T>(&self, value: T, drop: unsafe extern "C" fn(*mut c_void)) -> *mut c_void {
-        // SAFETY: the pool lives; its cleanup, which `drop` is, takes back what was boxed here.
-        unsafe {
-            let cleanup = ngx_pool_cleanup_add(self.get().pool, 0);
-            if cleanup.is_null() {
-                return std::ptr::null_mut();
-            }
-            let kept = Box::into_raw(Box::new(value)).cast::<c_void>();
-            (*cleanup).handler = Some(drop);
-            (*cleanup).data = kept;
-            kept
-        }
+    pub fn keep<T: 'static>(&self, value: T) -> *mut c_void {
+        // SAFETY: the pool lives.
+        unsafe { own(self.get().pool, value) }.map_or(std::ptr::null_mut(), <*mut T>::cast)
     }
 
     fn say(&self, level: u32, message: &str) {
@@ -214,11 +201,15 @@ impl<'a> Conf<'a> {
     }
 }
 
-/// The name of a directive.
-///
-/// # Safety
-/// nginx handed `command` to a callback that runs now.
-pub unsafe fn name_of<'a>(command: *const ngx_command_t) -> &'a [u8] {
-    // SAFETY: a directive of our own static table.
-    unsafe { bytes_of((*command).name) }
+/// A directive of a module's table, during a callback.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Command<'a>(&'a ngx_command_t);
+
+impl<'a> Command<'a> {
+    /// Its name.
+    pub fn name(self) -> &'a [u8] {
+        // SAFETY: the tables are static, and so are the names in them.
+        unsafe { bytes_of(self.0.name) }
+    }
 }

@@ -104,16 +104,10 @@ pub const VERSION: [u32; 3] = {
 
 /// A cycle, during a callback.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub struct Cycle<'a>(&'a ngx_cycle_t);
 
 impl<'a> Cycle<'a> {
-    /// # Safety
-    /// nginx handed `raw` to a callback that lasts for `'a`.
-    pub unsafe fn from_raw(raw: *const ngx_cycle_t) -> Option<Self> {
-        // SAFETY: the caller's promise.
-        unsafe { raw.as_ref() }.map(Self)
-    }
-
     pub(super) const fn get(self) -> &'a ngx_cycle_t {
         self.0
     }

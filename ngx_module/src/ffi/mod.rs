@@ -5,6 +5,7 @@
 //! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads is in `shared::relay`.
 
 pub mod built_for;
+pub mod callback;
 pub mod chain;
 pub mod complex_value;
 pub mod conf;

@@ -1,4 +1,4 @@
-//! What a request's pool owns for us.
+//! What a pool of nginx's owns for us.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -11,20 +11,29 @@ use super::request::Request;
 impl Request {
     /// Gives `value` to the request's pool, which drops it when it goes. `None` when nginx has no memory.
     pub(super) fn own<T: 'static>(self, value: T) -> Option<*mut T> {
-        // SAFETY: the request lives, and with it its pool, which calls `release` once with this pointer.
-        unsafe {
-            let cleanup = ngx_pool_cleanup_add(self.pool(), 0).as_mut()?;
-            let value = Box::into_raw(Box::new(value));
-            cleanup.handler = Some(release::<T>);
-            cleanup.data = value.cast();
-            Some(value)
-        }
+        // SAFETY: the request lives, and with it its pool.
+        unsafe { own(self.pool(), value) }
     }
 
     /// Moves `value` into the request's memory, which drops nothing.
     pub(super) fn place<T: Copy>(self, value: T) -> Option<NonNull<T>> {
         // SAFETY: the request lives, and with it its pool.
         unsafe { place(self.pool(), value) }
+    }
+}
+
+/// Gives `value` to a pool, which drops it when it goes.
+///
+/// # Safety
+/// The pool lives.
+pub(super) unsafe fn own<T: 'static>(pool: *mut ngx_pool_t, value: T) -> Option<*mut T> {
+    // SAFETY: the caller's promise; the pool calls `release` once with this pointer.
+    unsafe {
+        let cleanup = ngx_pool_cleanup_add(pool, 0).as_mut()?;
+        let value = Box::into_raw(Box::new(value));
+        cleanup.handler = Some(release::<T>);
+        cleanup.data = value.cast();
+        Some(value)
     }
 }
 

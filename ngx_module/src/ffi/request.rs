@@ -23,6 +23,7 @@ pub fn id_from_pointer(data: *mut std::ffi::c_void) -> Option<Id> {
 /// A request. Valid on the loop's thread from the handler's call until it is finalized or its cleanup ran; whoever keeps one
 /// longer forgets it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct Request(NonNull<ngx_http_request_t>);
 
 /// A connection that may outlive its request.
@@ -51,13 +52,7 @@ impl Connection {
 }
 
 impl Request {
-    /// # Safety
-    /// nginx handed `request` to a callback that runs now, or it was kept as the type says.
-    pub unsafe fn from_raw(request: *mut ngx_http_request_t) -> Option<Self> {
-        NonNull::new(request).map(Self)
-    }
-
-    pub(super) const fn raw(self) -> *mut ngx_http_request_t {
+    pub(crate) const fn raw(self) -> *mut ngx_http_request_t {
         self.0.as_ptr()
     }
 
@@ -114,11 +109,6 @@ impl Request {
     /// Whether the method is HEAD.
     pub fn is_head(self) -> bool {
         self.get().method == nginx_sys::NGX_HTTP_HEAD as usize
-    }
-
-    /// Whether nothing of the body lies in a file.
-    pub fn body_is_in_memory(&self) -> bool {
-        self.body_parts().all(|part| matches!(part, super::request_body::Part::Memory(_)))
     }
 
     /// Whether the client asked for it, and not another request.
