@@ -49,7 +49,7 @@ def of_site(prefix: str) -> dict[str, list[int]]:
 
 def titled(title: str, ancestor: int) -> list[int]:
     """The children of a process whose command line begins so."""
-    return [pid for pid in children(ancestor) if command_line(pid)[0] == title]
+    return [pid for pid in children(ancestor) if command_line(pid)[:1] == [title]]
 
 
 def resident(pid: int) -> int:

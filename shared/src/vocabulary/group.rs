@@ -85,7 +85,7 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
         option("user", Text, "the server's user", "who the processes run as: a name or #uid; never root"),
         option("group", Text, "the user's group", "the processes' group: a name or #gid"),
         option("supplementary-groups", List, "those of the user", "further groups, separated by commas"),
-        option("umask", Octal, "the server's", "the processes' file mode creation mask"),
+        option("umask", Octal, "0022", "the processes' file mode creation mask"),
         option("home", Path, "none", "the working directory, which is put on sys.path too"),
         option("chroot", Path, "none", "the processes' root directory"),
         option("lang", Text, "C.UTF-8", "LANG of the processes"),
