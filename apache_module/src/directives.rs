@@ -28,7 +28,7 @@ pub fn take(
     let value = parse(directive, words)?;
     validate(directive.setting, &value)?;
     match (directive.setting, &value) {
-        (Setting::ProcessGroup, Value::Word(name)) => groups::choose(name, written_at),
+        (Setting::ProcessGroup, Value::Word(name)) => groups::note_choice(name, written_at),
         (Setting::DaemonProcess, Value::Words(words)) => return groups::declare(words, written_at),
         _ => {}
     }
@@ -40,7 +40,7 @@ pub fn take(
         (Setting::Mount | Setting::MountMatch, Value::Words(words)) => {
             let alias = alias(directive, words, pool)?;
             if let Some(group) = &alias.conf.process_group {
-                groups::choose(group, written_at);
+                groups::note_choice(group, written_at);
             }
             server.aliases.push(alias);
             Ok(())

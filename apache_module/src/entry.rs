@@ -15,7 +15,7 @@ use shared::vocabulary::{Contexts, DIRECTIVES, Spelling};
 
 use crate::conf::{DirectoryConf, ServerConf};
 use crate::ffi::{Pool, Request, Server, borrowed, is_first_pass, main_server_line, place, startup_line};
-use crate::handler::{Answer, handle};
+use crate::handler::{Handled, handle};
 use crate::{child, directives, groups, translate};
 
 /// A command table, which httpd only reads.
@@ -261,9 +261,9 @@ unsafe extern "C" fn handler(request: *mut request_rec) -> c_int {
     guard("handler", HTTP_INTERNAL_SERVER_ERROR, || {
         // SAFETY: the request lives for the call, in this thread.
         match handle(unsafe { Request::new(request) }) {
-            Answer::Declined => DECLINED,
-            Answer::Done => OK,
-            Answer::Status(status) => c_int::from(status),
+            Handled::Declined => DECLINED,
+            Handled::Done => OK,
+            Handled::Status(status) => c_int::from(status),
         }
     })
 }

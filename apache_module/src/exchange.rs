@@ -9,6 +9,7 @@ use shared::log::Level;
 use shared::wsgi::response::ResponseHead;
 
 use crate::ffi::{FileSending, Request};
+use crate::group_response::GroupResponses;
 use crate::log;
 use crate::output::Output;
 use crate::request_body::RequestBody;
@@ -20,11 +21,11 @@ pub enum Outcome {
     #[default]
     Unserved,
     /// There is a response.
-    Answered,
-    /// httpd is to answer this status.
+    Responded,
+    /// httpd responds with this status, and its `ErrorDocument`.
     Status(u16),
-    /// httpd is to answer with what is at another path of its own.
-    Elsewhere(Vec<u8>),
+    /// httpd responds with what is at another path of its own (an internal redirect).
+    Redirect(Vec<u8>),
 }
 
 /// A request of httpd.
@@ -34,9 +35,8 @@ pub struct HttpdExchange<'r> {
     head: &'r Packed,
     has_body: bool,
     sending: FileSending,
-    is_daemons: bool,
-    error_override: bool,
-    /// The application's response goes nowhere: httpd answers in its place.
+    group_responses: Option<GroupResponses>,
+    /// The application's response goes nowhere: httpd responds in its place.
     is_replaced: bool,
     body: Option<RequestBody<'r>>,
     output: Output<'r>,
@@ -53,10 +53,8 @@ pub struct Parts<'r> {
     pub has_body: bool,
     /// How files may be sent.
     pub sending: FileSending,
-    /// Whether a process group serves it.
-    pub is_daemons: bool,
-    /// Whether httpd's own error pages replace the application's (`WSGIErrorOverride`).
-    pub error_override: bool,
+    /// What holds for the response, where a process group serves the request.
+    pub group_responses: Option<GroupResponses>,
     /// Where it is said how the exchange ended.
     pub outcome: &'r RefCell<Outcome>,
 }
@@ -64,15 +62,14 @@ pub struct Parts<'r> {
 impl<'r> HttpdExchange<'r> {
     /// An exchange over a request.
     pub fn new(request: Request<'r>, parts: Parts<'r>) -> Self {
-        let Parts { mount, head, has_body, sending, is_daemons, error_override, outcome } = parts;
+        let Parts { mount, head, has_body, sending, group_responses, outcome } = parts;
         Self {
             request,
             mount,
             head,
             has_body,
             sending,
-            is_daemons,
-            error_override,
+            group_responses,
             is_replaced: false,
             body: None,
             output: Output::new(request),
@@ -80,28 +77,14 @@ impl<'r> HttpdExchange<'r> {
         }
     }
 
-    /// Whether a filter that found the request's body bad has answered in our place: whatever followed would come behind a whole
-    /// response, as if it were the beginning of the next.
-    fn is_answered(&self) -> bool {
-        self.body.as_ref().is_some_and(RequestBody::is_answered)
+    /// Whether a filter that found the request's body bad has responded in our place: whatever followed would
+    /// come behind a whole response, as if it were the beginning of the next.
+    fn has_filter_responded(&self) -> bool {
+        self.body.as_ref().is_some_and(RequestBody::has_filter_responded)
     }
 
-    /// What httpd answers in place of a response of a process group: its own error page (`WSGIErrorOverride`), or, for a 200 with a
-    /// `Location` that is a path, what is there (RFC 3875 section 6.2.2, which mod_wsgi keeps to in daemon mode).
-    fn instead_of(&self, head: ResponseHead<'_>) -> Option<Outcome> {
-        if !self.is_daemons {
-            return None;
-        }
-        if self.error_override && head.status >= 400 {
-            return Some(Outcome::Status(head.status));
-        }
-        let location = head.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"location"));
-        let path = location.map(|(_, value)| value).filter(|value| value.starts_with(b"/"))?;
-        (head.status == 200).then(|| Outcome::Elsewhere(path.to_vec()))
-    }
-
-    fn refuse_if_answered(&self) -> Result<(), SendError> {
-        if self.is_answered() { Err(SendError::Server) } else { Ok(()) }
+    fn refuse_if_responded(&self) -> Result<(), SendError> {
+        if self.has_filter_responded() { Err(SendError::Server) } else { Ok(()) }
     }
 }
 
@@ -124,13 +107,14 @@ impl Exchange for HttpdExchange<'_> {
     }
 
     fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), SendError> {
-        self.refuse_if_answered()?;
-        if let Some(instead) = self.instead_of(head) {
+        self.refuse_if_responded()?;
+        let replacement = self.group_responses.and_then(|rules| rules.replacement(head));
+        if let Some(instead) = replacement {
             self.is_replaced = true;
             self.outcome.replace(instead);
             return Ok(());
         }
-        self.outcome.replace(Outcome::Answered);
+        self.outcome.replace(Outcome::Responded);
         self.request.forget_content_type();
         self.request.set_status(head.status, head.reason);
         for (name, value) in head.fields() {
@@ -147,7 +131,7 @@ impl Exchange for HttpdExchange<'_> {
     }
 
     fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
-        self.refuse_if_answered()?;
+        self.refuse_if_responded()?;
         if self.is_replaced {
             return Ok(());
         }
@@ -155,7 +139,7 @@ impl Exchange for HttpdExchange<'_> {
     }
 
     fn send_file(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SendError> {
-        self.refuse_if_answered()?;
+        self.refuse_if_responded()?;
         if self.is_replaced {
             return Ok(());
         }
@@ -163,7 +147,7 @@ impl Exchange for HttpdExchange<'_> {
     }
 
     fn flush(&mut self) -> Result<(), SendError> {
-        self.refuse_if_answered()?;
+        self.refuse_if_responded()?;
         if self.is_replaced {
             return Ok(());
         }
@@ -179,7 +163,7 @@ impl Exchange for HttpdExchange<'_> {
             return;
         }
         match end {
-            _ if self.is_answered() => drop(self.outcome.replace(Outcome::Answered)),
+            _ if self.has_filter_responded() => drop(self.outcome.replace(Outcome::Responded)),
             End::Complete => self.output.end(self.request),
             End::Cut => self.output.cut(self.request),
             End::Status(status) => drop(self.outcome.replace(Outcome::Status(status))),

@@ -1,11 +1,12 @@
-//! Daemon mode in httpd: the groups of the configuration, neatd in the parent, and each child's connections to the groups.
+//! Daemon mode in httpd: the groups of the configuration, neatd in the parent, and each child's connections
+//! to the groups.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use shared::client::Pool as Connections;
-use shared::conf::groups::{Choice, ChoiceError, Groups};
+use shared::client::Pool;
+use shared::conf::groups::{Choice, ChoiceError, Groups, Runs};
 use shared::launch::handover::Handover;
 use shared::launch::{FILE, Neatd};
 use shared::log::Level;
@@ -31,7 +32,7 @@ static WRITTEN: Mutex<Option<Written>> = Mutex::new(None);
 /// neatd, as the parent holds it.
 static NEATD: Mutex<Option<Neatd>> = Mutex::new(None);
 /// A child's connections to each group.
-static CONNECTIONS: OnceLock<HashMap<String, Arc<Connections>>> = OnceLock::new();
+static POOLS: OnceLock<HashMap<String, Arc<Pool>>> = OnceLock::new();
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -54,8 +55,8 @@ pub fn declare(words: &[String], place: &str) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Notes a choice of a group.
-pub fn choose(written: &str, place: &str) {
+/// Notes that a place of the configuration chooses a group.
+pub fn note_choice(written: &str, place: &str) {
     let mut guard = lock(&WRITTEN);
     let all = guard.get_or_insert_default();
     match Choice::read(written) {
@@ -64,28 +65,23 @@ pub fn choose(written: &str, place: &str) {
     }
 }
 
-/// The group that a request's choice names; `None` for the server's own processes.
+/// Which processes run a request, given what was written: the server's own, or those behind a group's
+/// connections.
 ///
 /// # Errors
-/// There is no such group, or it may not be chosen here.
-pub fn connections(
+/// There is no such group, it may not be chosen here, or this child has no connections to it.
+pub fn choose(
     written: &str,
     restricted: Option<&[String]>,
     variable: impl FnOnce(&str) -> Option<String>,
-) -> Result<Option<(String, Arc<Connections>)>, ChoiceError> {
+) -> Result<Runs<Arc<Pool>>, ChoiceError> {
     let guard = lock(&WRITTEN);
     let none = Groups::default();
     let groups = guard.as_ref().map_or(&none, |written| &written.groups);
-    let chosen = match Choice::read(written) {
-        Choice::Embedded => None,
-        Choice::Named(name) => Some(groups.find(&name)?),
-        Choice::Variable(name) => {
-            groups.chosen_by_variable(&variable(&name).unwrap_or_default(), restricted)?
-        }
-    };
-    let Some(chosen) = chosen else { return Ok(None) };
-    let pool = CONNECTIONS.get().and_then(|all| all.get(&chosen.name));
-    Ok(pool.map(|pool| (chosen.name.clone(), Arc::clone(pool))))
+    groups.decide(written, restricted, variable)?.try_map(|group| {
+        let pool = POOLS.get().and_then(|pools| pools.get(&group.name));
+        pool.map(Arc::clone).ok_or_else(|| ChoiceError::NoPool(group.name.clone()))
+    })
 }
 
 fn prefix(main: Server<'_>) -> PathBuf {
@@ -93,7 +89,7 @@ fn prefix(main: Server<'_>) -> PathBuf {
     main.conf::<ServerConf>().map_or_else(|| run.join("wsgi"), |conf| conf.process.socket_prefix(&run))
 }
 
-/// Judges the groups, before the server starts.
+/// Validates the groups, before the server starts.
 ///
 /// # Errors
 /// A sentence for the administrator.
@@ -104,7 +100,7 @@ pub fn check(main: Server<'_>) -> Result<(), ProcessError> {
         written.groups.find(name).map_err(|error| ProcessError::Group(format!("{place}: {error}")))?;
     }
     if !written.groups.is_empty() {
-        let neatd = neatd()?;
+        let neatd = neatd_file()?;
         if !neatd.is_file() {
             return Err(ProcessError::Group(format!(
                 "\"{}\" is missing; it has to lie beside mod_neat.so",
@@ -115,7 +111,8 @@ pub fn check(main: Server<'_>) -> Result<(), ProcessError> {
     written.groups.check(&prefix(main), server_user()).map_err(ProcessError::Group)
 }
 
-/// Whether an application may have to run in httpd's own processes: with daemon groups only, Python is not loaded there.
+/// Whether an application may have to run in httpd's own processes: with daemon groups only, Python is not
+/// loaded there.
 pub fn needs_embedded(main: Server<'_>) -> bool {
     if main.conf::<ServerConf>().is_some_and(|conf| conf.process.restrict_embedded()) {
         return false;
@@ -133,7 +130,7 @@ pub fn needs_embedded(main: Server<'_>) -> bool {
     })
 }
 
-fn neatd() -> Result<PathBuf, ProcessError> {
+fn neatd_file() -> Result<PathBuf, ProcessError> {
     Ok(engine_file()?.with_file_name(FILE))
 }
 
@@ -159,8 +156,8 @@ pub fn launch(main: Server<'_>) -> Result<(), ProcessError> {
         engine: engine_file()?,
         groups: written.groups.specs().to_vec(),
     };
-    let mut daemons = lock(&NEATD);
-    if let Some(running) = daemons.as_mut() {
+    let mut neatd = lock(&NEATD);
+    if let Some(running) = neatd.as_ref() {
         match running.renew(&conf) {
             Ok(()) => return Ok(()),
             Err(error) => main_server_line(
@@ -169,8 +166,9 @@ pub fn launch(main: Server<'_>) -> Result<(), ProcessError> {
             ),
         }
     }
-    let launched = Neatd::launch(&neatd()?, &conf).map_err(|error| ProcessError::Group(error.to_string()))?;
-    *daemons = Some(launched);
+    let launched =
+        Neatd::launch(&neatd_file()?, &conf).map_err(|error| ProcessError::Group(error.to_string()))?;
+    *neatd = Some(launched);
     Ok(())
 }
 
@@ -190,8 +188,11 @@ fn load_ahead(main: Server<'_>, groups: &mut Groups) {
     }
 }
 
-/// Makes room for a child's connections.
+/// Makes room for a child's connections, and lets go of what only the parent may tell neatd something through.
 pub fn begin(main: Server<'_>) {
+    if let Some(neatd) = lock(&NEATD).as_mut() {
+        neatd.forget();
+    }
     let guard = lock(&WRITTEN);
     let Some(written) = guard.as_ref() else { return };
     let prefix = prefix(main);
@@ -199,8 +200,8 @@ pub fn begin(main: Server<'_>) {
         .groups
         .specs()
         .iter()
-        .map(|spec| (spec.conf.name.clone(), Arc::new(Connections::new(&prefix, &spec.conf))));
-    if CONNECTIONS.set(pools.collect()).is_err() {
+        .map(|spec| (spec.conf.name.clone(), Arc::new(Pool::new(&prefix, &spec.conf))));
+    if POOLS.set(pools.collect()).is_err() {
         log::to_server(Level::Error, b"a child of httpd began twice");
     }
 }

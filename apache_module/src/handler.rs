@@ -2,25 +2,29 @@
 
 use std::cell::RefCell;
 use std::ffi::CString;
+use std::fmt::Display;
 
 use httpd_sys::OPT_EXECCGI;
+use shared::conf::groups::Runs;
 use shared::conf::location::LocationConf;
+use shared::fault::{Fault, Reply};
 use shared::http::body::validate_coding;
 use shared::log::Level;
 
 use crate::conf::{Alias, DirectoryConf};
 use crate::exchange::{HttpdExchange, Outcome, Parts};
 use crate::ffi::{FileKind, FileSending, Request};
+use crate::group_response::GroupResponses;
 use crate::{child, groups, log, request};
 
-/// What a handler tells httpd.
+/// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Handled {
     /// The request is another handler's.
     Declined,
     /// There is a response.
     Done,
-    /// httpd is to answer this status, with its `ErrorDocument`.
+    /// httpd answers this status, with its `ErrorDocument`.
     Status(u16),
 }
 
@@ -28,19 +32,19 @@ pub enum Answer {
 const NAMES: [&[u8]; 2] = [b"wsgi-script", b"application/x-httpd-wsgi"];
 
 /// Serves a request, if it is for this handler.
-pub fn handle(request: Request<'_>) -> Answer {
+pub fn handle(request: Request<'_>) -> Handled {
     if !request.handler().is_some_and(|handler| NAMES.contains(&handler)) {
-        return Answer::Declined;
+        return Handled::Declined;
     }
     let alias = request.note::<Alias>();
-    match refusal(request, alias.is_some()) {
-        Some(status) => Answer::Status(status),
+    match refused_script(request, alias.is_some()) {
+        Some(status) => Handled::Status(status),
         None => serve(request, alias),
     }
 }
 
 /// Why the script may not run, as a status; the log has the reason.
-fn refusal(request: Request<'_>, mounted: bool) -> Option<u16> {
+fn refused_script(request: Request<'_>, mounted: bool) -> Option<u16> {
     let refuse = |status, why: &str| {
         let file = String::from_utf8_lossy(request.filename().unwrap_or(b"")).into_owned();
         log::to_request(request, Level::Error, format!("{why}: {file}").as_bytes());
@@ -71,7 +75,7 @@ fn refusal(request: Request<'_>, mounted: bool) -> Option<u16> {
     }
 }
 
-fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
+fn serve(request: Request<'_>, alias: Option<&Alias>) -> Handled {
     let defaults = LocationConf::default();
     let location = request.directory_conf::<DirectoryConf>().map_or(&defaults, |conf| &conf.location);
     let written = alias.and_then(|alias| alias.conf.process_group.as_deref());
@@ -79,19 +83,19 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
         let name = CString::new(name).ok()?;
         request.variable(&name).map(|value| String::from_utf8_lossy(value).into_owned())
     };
-    let chosen = groups::connections(
+    let chosen = groups::choose(
         written.unwrap_or_else(|| location.process_group()),
         location.restrict_process(),
         variable,
     );
-    let group = match chosen {
-        Ok(group) => group,
-        Err(error) => {
-            log::to_request(request, Level::Error, error.to_string().as_bytes());
-            return Answer::Status(500);
-        }
+    let runs = match chosen {
+        Ok(runs) => runs,
+        Err(error) => return refuse(request, error.fault(), &error),
     };
-    let name = group.as_ref().map(|(name, _)| name.as_str()).unwrap_or_default();
+    let name = match &runs {
+        Runs::Embedded => "",
+        Runs::Group(pool) => pool.group(),
+    };
     let pass_authorization = alias.and_then(|alias| alias.conf.pass_authorization);
     let callable =
         alias.and_then(|alias| alias.conf.callable.as_deref()).unwrap_or_else(|| location.callable());
@@ -108,28 +112,45 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Answer {
                 sendfile: location.enable_sendfile().unwrap_or_else(|| request.core_sendfile()),
                 mmap: request.core_mmap(),
             },
-            is_daemons: group.is_some(),
-            error_override: location.error_override(),
+            group_responses: match runs {
+                Runs::Group(_) => Some(GroupResponses { error_override: location.error_override() }),
+                Runs::Embedded => None,
+            },
             outcome: &outcome,
         },
     );
-    match (group, child::engine()) {
-        (Some((_, connections)), _) => connections.serve(&mut exchange),
-        (None, Some(engine)) => engine.call(exchange),
-        (None, None) => {
-            let why = "no application runs in httpd's own processes here: WSGIRestrictEmbedded is on, every place names a process \
-                       group, or Python did not start, which the error log says then";
-            log::to_request(request, Level::Error, why.as_bytes());
-            return Answer::Status(if child::is_restricted(request.server()) { 500 } else { 503 });
-        }
+    match runs {
+        Runs::Group(pool) => pool.serve(&mut exchange),
+        Runs::Embedded => match child::engine() {
+            Some(engine) => engine.call(exchange),
+            None if child::is_restricted(request.server()) => {
+                let why = "WSGIRestrictEmbedded is on, and no process group is chosen for this request";
+                return refuse(request, Fault::Restricted, &why);
+            }
+            None => {
+                let why = "no Python runs in this process: it did not start, which the error log says, or \
+                           every place of the configuration names a process group";
+                return refuse(request, Fault::NoPython, &why);
+            }
+        },
     }
     match outcome.into_inner() {
-        Outcome::Answered => Answer::Done,
-        Outcome::Status(status) => Answer::Status(status),
-        Outcome::Unserved => Answer::Status(500),
-        Outcome::Elsewhere(location) => {
+        Outcome::Responded => Handled::Done,
+        Outcome::Status(status) => Handled::Status(status),
+        Outcome::Unserved => Handled::Status(Fault::Unserved.reply().status),
+        Outcome::Redirect(location) => {
             request.redirect_inside(&location);
-            Answer::Done
+            Handled::Done
         }
     }
+}
+
+/// Logs why a request cannot be served, and has httpd answer what the table of faults says.
+fn refuse(request: Request<'_>, fault: Fault, why: &dyn Display) -> Handled {
+    let Reply { status, level, retry_after } = fault.reply();
+    log::to_request(request, level, why.to_string().as_bytes());
+    if retry_after > 0 {
+        request.set_error_header(b"Retry-After", retry_after.to_string().as_bytes());
+    }
+    Handled::Status(status)
 }

@@ -7,10 +7,11 @@ use shared::exchange::SendError;
 use crate::ffi::{Brigade, FileSending, Request};
 use crate::request_body::is_reset;
 
-/// A block up to this size is copied and leaves together with the end of the response, or with the next flush.
-const SMALL: usize = 8 * 1024;
-/// So much is held back at most.
-const HELD: usize = 64 * 1024;
+/// A block up to this size, in bytes, is copied and leaves together with the end of the response, or with the
+/// next flush.
+const MAX_COPIED: usize = 8 * 1024;
+/// The most that is held back, in bytes.
+const MAX_HELD: usize = 64 * 1024;
 /// `APR_TIMEUP`.
 const TIME_UP: i32 = 70007;
 
@@ -31,14 +32,14 @@ impl<'r> Output<'r> {
     /// # Errors
     /// The client or the server is gone.
     pub fn send(&mut self, request: Request<'r>, data: &[u8]) -> Result<(), SendError> {
-        if data.len() <= SMALL && self.held + data.len() <= HELD {
+        if data.len() <= MAX_COPIED && self.held + data.len() <= MAX_HELD {
             self.brigade.add_copy(data);
             self.held += data.len();
             return Ok(());
         }
         self.held = 0;
         let passed = self.brigade.pass_borrowed(request.output_filters(), data, false);
-        passed.map_err(|status| refusal(request, status))
+        passed.map_err(|status| send_error(request, status))
     }
 
     /// Takes a range of a file.
@@ -91,12 +92,12 @@ impl<'r> Output<'r> {
     fn pass(&mut self, request: Request<'r>) -> Result<(), SendError> {
         self.held = 0;
         let passed = self.brigade.pass(request.output_filters());
-        passed.map_err(|status| refusal(request, status))?;
+        passed.map_err(|status| send_error(request, status))?;
         if request.is_aborted() { Err(SendError::Disconnected) } else { Ok(()) }
     }
 }
 
-fn refusal(request: Request<'_>, status: i32) -> SendError {
+fn send_error(request: Request<'_>, status: i32) -> SendError {
     if status == TIME_UP {
         SendError::TimedOut
     } else if request.is_aborted() || is_reset(status) {

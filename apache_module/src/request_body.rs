@@ -15,14 +15,14 @@ pub struct RequestBody<'r> {
     brigade: Brigade<'r>,
     ended: bool,
     failed: Option<BodyError>,
-    /// What a filter has answered already instead of us.
-    answered: bool,
+    /// A filter has responded already in our place.
+    filter_responded: bool,
 }
 
 impl<'r> RequestBody<'r> {
     /// The body of `request`, of which nothing was read yet.
     pub fn new(request: Request<'r>) -> Self {
-        Self { brigade: request.brigade(), ended: false, failed: None, answered: false }
+        Self { brigade: request.brigade(), ended: false, failed: None, filter_responded: false }
     }
 
     /// Reads the next part; 0 is the end. httpd answers `Expect: 100-continue` in its own filter when it is
@@ -41,9 +41,9 @@ impl<'r> RequestBody<'r> {
         })
     }
 
-    /// Whether a filter has sent an answer of its own.
-    pub fn is_answered(&self) -> bool {
-        self.answered
+    /// Whether a filter has sent a response of its own.
+    pub fn has_filter_responded(&self) -> bool {
+        self.filter_responded
     }
 
     fn fill(&mut self, request: Request<'r>, into: &mut [u8]) -> Result<usize, i32> {
@@ -79,7 +79,7 @@ impl<'r> RequestBody<'r> {
             TIME_UP | libc::ETIMEDOUT => BodyError::TimedOut,
             libc::ENOSPC => BodyError::TooLarge,
             AP_FILTER_ERROR => {
-                self.answered = true;
+                self.filter_responded = true;
                 match request.status() {
                     HTTP_REQUEST_ENTITY_TOO_LARGE => BodyError::TooLarge,
                     HTTP_REQUEST_TIME_OUT => BodyError::TimedOut,

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use shared::conf::group::ProcessGroup;
 use shared::conf::groups::{Choice, Groups};
@@ -26,8 +25,9 @@ use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
 use crate::ffi::cycle;
 use crate::ffi::request::Request;
-use crate::ffi::upstream::{Timeouts, Upstream, UpstreamConf};
+use crate::ffi::upstream_conf::{Caches, UpstreamConf, WrittenTimeouts};
 use crate::groups;
+use crate::upstream::{GroupAddress, merge};
 
 /// The configuration of the process.
 pub struct MainConf {
@@ -49,9 +49,6 @@ pub struct MainConf {
     pub caches: Caches,
 }
 
-/// nginx's array of a module's caches; empty until nginx fills it.
-pub type Caches = nginx_sys::ngx_array_t;
-
 /// Which processes run the application.
 #[derive(Clone, Default)]
 pub enum Group {
@@ -59,7 +56,7 @@ pub enum Group {
     #[default]
     Embedded,
     /// A process group's.
-    Named(Arc<Upstream>),
+    Named(Arc<GroupAddress>),
     /// Those that variables name.
     Variable(Rc<ComplexValue>),
 }
@@ -76,27 +73,6 @@ impl MainConf {
             groups: Groups::default(),
             server_user: None,
             caches,
-        }
-    }
-}
-
-impl Default for LocConf {
-    fn default() -> Self {
-        Self {
-            settings: LocationConf::default(),
-            seen: Vec::new(),
-            pass: None,
-            params: Rc::default(),
-            mount_point: Vec::new(),
-            root: None,
-            group: Group::default(),
-            upstream: UpstreamConf::default(),
-            cache_key: std::ptr::null_mut(),
-            server_name: None,
-            document_root: None,
-            packed: None,
-            recent: RefCell::default(),
-            seen_at: Cell::default(),
         }
     }
 }
@@ -120,6 +96,7 @@ pub struct Param {
 }
 
 /// The configuration of a location.
+#[derive(Default)]
 pub struct LocConf {
     /// The settings that both servers have.
     pub settings: LocationConf,
@@ -137,8 +114,10 @@ pub struct LocConf {
     pub group: Group,
     /// What holds for a process group's answers.
     pub upstream: UpstreamConf,
-    /// `wsgi_cache_key`; nginx's own.
-    pub cache_key: *mut nginx_sys::ngx_http_complex_value_t,
+    /// What is written about the timeouts of a group: one that variables name has its own for the rest.
+    pub written_timeouts: WrittenTimeouts,
+    /// `wsgi_cache_key`.
+    pub cache_key: Option<Rc<ComplexValue>>,
     /// `SERVER_NAME`, where the server's first name is that of one host; otherwise the request says it.
     pub server_name: Option<Vec<u8>>,
     /// The document root, where it has no variables.
@@ -184,12 +163,12 @@ impl LocConf {
     pub fn merge(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
         let mut location = conf.location();
         self.settings = self.settings.merge(&outer.settings);
-        self.upstream.inherit(&outer.upstream);
+        merge::merge(&mut self.upstream, &outer.upstream);
         if self.params.is_empty() {
             self.params = Rc::clone(&outer.params);
         }
-        if self.cache_key.is_null() {
-            self.cache_key = outer.cache_key;
+        if self.cache_key.is_none() {
+            self.cache_key.clone_from(&outer.cache_key);
         }
         if location.is_part_of_another() {
             self.mount_point.clone_from(&outer.mount_point);
@@ -230,27 +209,27 @@ impl LocConf {
         if written.contains('$') {
             self.group = Group::Variable(Rc::new(ComplexValue::compile(conf, written.as_bytes())?));
         } else if let Choice::Named(name) = Choice::read(&written) {
-            if let Err(error) = main.groups.find(&name) {
-                conf.refuse(&format!("\"wsgi_process_group\": {error}"));
-                return None;
+            match main.groups.find(&name) {
+                Ok(group) => self.group = Group::Named(Arc::new(groups::address(main, group))),
+                Err(error) => {
+                    conf.refuse(&format!("\"wsgi_process_group\": {error}"));
+                    return None;
+                }
             }
-            self.group = Group::Named(Arc::new(groups::upstream(main, &name)));
         }
         let is_restricted = main.process.restrict_embedded();
         main.is_used |= !matches!(self.group, Group::Named(_)) && !is_restricted;
         if matches!(self.group, Group::Embedded) {
             return Some(());
         }
-        let group = main.groups.find(self.group_name()).ok();
-        let millis = |pick: fn(&ProcessGroup) -> Duration| {
-            usize::try_from(group.map_or(60_000, |group| pick(group).as_millis())).unwrap_or(usize::MAX >> 2)
+        self.written_timeouts = self.upstream.written_timeouts();
+        let timeouts = match &self.group {
+            Group::Named(group) => group.timeouts,
+            // Each of them has its own, which a request brings along.
+            Group::Embedded | Group::Variable(_) => groups::timeouts(&ProcessGroup::named("")),
         };
-        let timeouts = Timeouts {
-            connect: millis(|group| group.connect_timeout),
-            send: millis(|group| group.socket_timeout),
-            read: millis(|group| group.response_socket_timeout),
-        };
-        self.upstream.decide(&outer.upstream, conf, &timeouts, self.settings.error_override())
+        let intercept_errors = self.settings.error_override();
+        merge::set_defaults(&mut self.upstream, &outer.upstream, conf, timeouts, intercept_errors)
     }
 
     /// The group's name, where it is fixed; empty for nginx's own processes.

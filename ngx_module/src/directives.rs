@@ -16,7 +16,7 @@ use crate::conf::{LocConf, Param, Pass};
 use crate::entry;
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
-use crate::ffi::upstream::COMMANDS;
+use crate::ffi::upstream_directives::DIRECTIVES as UPSTREAM;
 
 /// How many directives there are, by their names alone. A length is part of a type, and what a type needs
 /// must not mention the tables: they hold the address of the module, whose type the compiler then wants, and
@@ -58,13 +58,19 @@ pub const TABLE: [ngx_command_t; LENGTH] = {
         index += 1;
     }
     index = 0;
-    while index < COMMANDS.len() {
-        let mut row = 0;
-        while row < COMMANDS[index].len() {
-            table[filled] = COMMANDS[index][row];
-            (filled, row) = (filled + 1, row + 1);
-        }
-        index += 1;
+    while index < UPSTREAM.len() {
+        let directive = &UPSTREAM[index];
+        let name = directive.name.to_bytes();
+        let inner = if directive.is_http_only { 0 } else { NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF };
+        table[filled] = ngx_command_t {
+            name: ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() },
+            type_: (NGX_HTTP_MAIN_CONF | inner | directive.takes) as ngx_uint_t,
+            set: Some(entry::on_upstream_directive),
+            conf: NGX_HTTP_LOC_CONF_OFFSET,
+            offset: 0,
+            post: std::ptr::null_mut(),
+        };
+        (filled, index) = (filled + 1, index + 1);
     }
     table
 };

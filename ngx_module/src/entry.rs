@@ -11,14 +11,13 @@ use shared::ffi::guard::guard;
 
 use crate::conf::{self, LocConf, MainConf};
 use crate::directives;
-use crate::event_loop;
-use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, name_of};
+use crate::embedded::{loop_side, worker};
+use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, Refusal, name_of};
 use crate::ffi::cycle::Cycle;
-use crate::ffi::request::Request;
+use crate::ffi::request::{Request, id_from_pointer};
 use crate::ffi::{ERROR, OK, built_for, signal};
 use crate::groups;
-use crate::registry::Id;
-use crate::{handler, serving, worker};
+use crate::{handler, upstream};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(before_configuration),
@@ -158,6 +157,20 @@ pub(crate) unsafe extern "C" fn on_directive(
     })
 }
 
+/// Takes a directive of nginx's upstreams.
+pub(crate) unsafe extern "C" fn on_upstream_directive(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    _place: *mut c_void,
+) -> *mut c_char {
+    guard("on_upstream_directive", CONF_ERROR, || {
+        // SAFETY: nginx's own, for this call.
+        let (conf, name) = unsafe { (Conf::from_raw(cf), name_of(command)) };
+        let Some(conf) = conf else { return CONF_ERROR };
+        upstream::directives::apply(name, &conf).map_or_else(Refusal::as_ptr, |()| CONF_OK)
+    })
+}
+
 unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard("on_configured", ERROR, || {
         // SAFETY: nginx's own, for this call.
@@ -189,6 +202,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("init_process", OK, || {
         // SAFETY: nginx's own, for this call.
         if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
+            groups::let_go();
             worker::start(cycle);
         }
         OK
@@ -217,15 +231,22 @@ pub(crate) unsafe extern "C" fn on_body_read(r: *mut ngx_http_request_t) {
     });
 }
 
-/// Reading a streamed body has begun; whoever began it goes on.
-pub(crate) unsafe extern "C" fn on_body_begun(_r: *mut ngx_http_request_t) {}
+/// Reading a streamed body has begun, where whoever began it goes on, or nginx has all of it.
+pub(crate) unsafe extern "C" fn on_body_complete(r: *mut ngx_http_request_t) {
+    guard("on_body_complete", (), || {
+        // SAFETY: nginx's own, and alive.
+        if let Some(request) = unsafe { Request::from_raw(r) } {
+            loop_side::on_body_complete(request);
+        }
+    });
+}
 
 /// The connection can be written to.
 pub(crate) unsafe extern "C" fn on_write(r: *mut ngx_http_request_t) {
     guard("on_write", (), || {
         // SAFETY: nginx's own, and alive.
         if let Some(request) = unsafe { Request::from_raw(r) } {
-            serving::on_write(request);
+            loop_side::on_write(request);
         }
     });
 }
@@ -235,7 +256,7 @@ pub(crate) unsafe extern "C" fn on_read(r: *mut ngx_http_request_t) {
     guard("on_read", (), || {
         // SAFETY: nginx's own, and alive.
         if let Some(request) = unsafe { Request::from_raw(r) } {
-            serving::on_read(request);
+            loop_side::on_read(request);
         }
     });
 }
@@ -243,8 +264,8 @@ pub(crate) unsafe extern "C" fn on_read(r: *mut ngx_http_request_t) {
 /// A request cannot be answered any more.
 pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
     guard("on_gone", (), || {
-        if let Some(id) = Id::of_pointer(id) {
-            serving::on_gone(id);
+        if let Some(id) = id_from_pointer(id) {
+            loop_side::on_gone(id);
         }
     });
 }
@@ -252,24 +273,20 @@ pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
 /// A request's memory goes.
 pub(crate) unsafe extern "C" fn on_freed(id: *mut c_void) {
     guard("on_freed", (), || {
-        if let Some(id) = Id::of_pointer(id) {
-            serving::on_freed(id);
+        if let Some(id) = id_from_pointer(id) {
+            loop_side::on_freed(id);
         }
     });
 }
 
-/// A thread rang.
-pub(crate) unsafe extern "C" fn on_ring(_event: *mut ngx_event_t) {
-    guard("on_ring", (), || {
-        if let Some(worker) = worker::worker() {
-            worker.door().answer();
-        }
-    });
+/// A thread woke the loop.
+pub(crate) unsafe extern "C" fn on_wake(_event: *mut ngx_event_t) {
+    guard("on_wake", (), worker::on_wake);
 }
 
 /// The timer that keeps a leaving worker alive ran out.
 pub(crate) unsafe extern "C" fn on_stay(_event: *mut ngx_event_t) {
-    guard("on_stay", (), event_loop::stay_while_serving);
+    guard("on_stay", (), loop_side::stay_while_serving);
 }
 
 /// A signal came.

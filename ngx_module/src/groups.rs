@@ -4,7 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use shared::conf::group::ProcessGroup;
+use shared::conf::groups::Runs;
 use shared::launch::handover::{Handover, socket_path};
 use shared::launch::{FILE, Neatd};
 use shared::log::Level;
@@ -13,8 +16,9 @@ use crate::conf::{Group, LocConf, MainConf, engine_file};
 use crate::ffi::Code;
 use crate::ffi::cycle::{self, Cycle};
 use crate::ffi::request::Request;
-use crate::ffi::upstream::Upstream;
+use crate::ffi::upstream_conf::Timeouts;
 use crate::log;
+use crate::upstream::GroupAddress;
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -28,8 +32,19 @@ fn prefix(main: &MainConf) -> PathBuf {
 }
 
 /// How nginx's upstream reaches a group.
-pub fn upstream(main: &MainConf, name: &str) -> Upstream {
-    Upstream { name: name.to_owned(), path: socket_path(&prefix(main), name) }
+pub fn address(main: &MainConf, group: &ProcessGroup) -> GroupAddress {
+    let path = socket_path(&prefix(main), &group.name);
+    GroupAddress { name: group.name.clone(), path, timeouts: timeouts(group) }
+}
+
+/// How long nginx waits for a group.
+pub fn timeouts(group: &ProcessGroup) -> Timeouts {
+    let millis = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX >> 2);
+    Timeouts {
+        connect: millis(group.connect_timeout),
+        send: millis(group.socket_timeout),
+        read: millis(group.response_socket_timeout),
+    }
 }
 
 /// Judges the groups, while the configuration is read.
@@ -50,21 +65,31 @@ pub fn check(main: &MainConf) -> Result<(), String> {
     main.groups.check(&prefix(main), main.server_user)
 }
 
-/// The group that is to answer a request; `None` for this process itself.
+/// Lets go, in a process that the master forked, of what only the master may tell neatd something through.
+pub fn let_go() {
+    if cycle::is_child() {
+        let mut neatd = NEATD.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(neatd) = neatd.as_mut() {
+            neatd.forget();
+        }
+    }
+}
+
+/// Which processes run a request.
 ///
 /// # Errors
 /// A status, of which the log says why.
-pub fn choose(request: &Request, conf: &LocConf) -> Result<Option<Arc<Upstream>>, Code> {
+pub fn choose(request: &Request, conf: &LocConf) -> Result<Runs<Arc<GroupAddress>>, Code> {
     let value = match &conf.group {
         Group::Embedded => return restricted(request),
-        Group::Named(upstream) => return Ok(Some(Arc::clone(upstream))),
+        Group::Named(upstream) => return Ok(Runs::Group(Arc::clone(upstream))),
         Group::Variable(value) => value.evaluate(request).ok_or(INTERNAL_SERVER_ERROR)?,
     };
     let Some(main) = request.main_conf() else { return Err(INTERNAL_SERVER_ERROR) };
     let value = String::from_utf8_lossy(value);
     match main.groups.chosen_by_variable(&value, conf.settings.restrict_process()) {
-        Ok(None) => restricted(request),
-        Ok(Some(group)) => Ok(Some(Arc::new(upstream(main, &group.name)))),
+        Ok(Runs::Embedded) => restricted(request),
+        Ok(Runs::Group(group)) => Ok(Runs::Group(Arc::new(address(main, group)))),
         Err(error) => {
             log::request(*request, Level::Error, error.to_string().as_bytes());
             Err(INTERNAL_SERVER_ERROR)
@@ -72,13 +97,13 @@ pub fn choose(request: &Request, conf: &LocConf) -> Result<Option<Arc<Upstream>>
     }
 }
 
-fn restricted(request: &Request) -> Result<Option<Arc<Upstream>>, Code> {
+fn restricted(request: &Request) -> Result<Runs<Arc<GroupAddress>>, Code> {
     if request.main_conf().is_some_and(|main| main.process.restrict_embedded()) {
         let why = "wsgi_restrict_embedded is on, and no process group is chosen for this request";
         log::request(*request, Level::Error, why.as_bytes());
         return Err(INTERNAL_SERVER_ERROR);
     }
-    Ok(None)
+    Ok(Runs::Embedded)
 }
 
 /// Starts neatd, or tells it about a new configuration. What fails is logged; requests are answered with 502 then.
@@ -108,7 +133,7 @@ pub fn launch(cycle: Cycle<'_>) {
         engine,
         groups: main.groups.specs().to_vec(),
     };
-    if let Some(running) = daemons.as_mut() {
+    if let Some(running) = daemons.as_ref() {
         match running.renew(&conf) {
             Ok(()) => return,
             Err(error) => {

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
+use shared::conf::groups::Runs;
 use shared::http::body::BodyLength;
 use shared::log::Level;
+use shared::relay::body::Body;
+use shared::relay::channel::Channel;
+use shared::relay::thread_side::ThreadSide;
 
-use crate::conf::{LocConf, NoMount};
+use crate::conf::{Group, LocConf, NoMount};
+use crate::embedded::loop_side;
+use crate::embedded::request_body::{self, Progress};
+use crate::embedded::worker::{self, Worker};
 use crate::entry;
-use crate::exchange::NginxExchange;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
-use crate::ffi::upstream::{self, Upstream};
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
 use crate::request;
-use crate::request_body::{self, Progress, StoredBody};
-use crate::worker::{self, Worker};
-use crate::{groups, log, serving};
+use crate::upstream::{self, GroupAddress};
+use crate::{groups, log};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -36,8 +40,8 @@ pub fn handle(request: Request) -> Code {
         return if discarded >= SPECIAL_RESPONSE { discarded } else { 411 };
     }
     match groups::choose(&request, conf) {
-        Ok(None) => {}
-        Ok(Some(group)) => return ask(request, conf, &group),
+        Ok(Runs::Embedded) => {}
+        Ok(Runs::Group(group)) => return proxy(request, conf, &group),
         Err(code) => return code,
     }
     let streamed = !conf.settings.request_buffering()
@@ -54,7 +58,7 @@ pub fn handle(request: Request) -> Code {
 }
 
 /// Sends the request to a process group.
-fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
+fn proxy(request: Request, conf: &LocConf, group: &Arc<GroupAddress>) -> Code {
     let mount = match mount_of(request, conf, &group.name) {
         Ok(mount) => mount,
         Err(code) => return code,
@@ -63,7 +67,9 @@ fn ask(request: Request, conf: &LocConf, group: &Arc<Upstream>) -> Code {
         && request.is_main()
         && request::announced(&request).has_body()
         && !request.body_was_begun();
-    upstream::begin(request, group, mount, streamed)
+    // Where variables name the group nothing of it was known when the location was configured.
+    let timeouts = matches!(conf.group, Group::Variable(_)).then(|| conf.written_timeouts.or(group.timeouts));
+    upstream::begin(request, group, timeouts, mount, streamed)
 }
 
 /// The body of a buffered request is here.
@@ -94,15 +100,17 @@ fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     let (body, length) = body_of(request, streamed)?;
     let head = request::pack(&request, conf, length, None).ok_or(INTERNAL_SERVER_ERROR)?;
     let progress = if streamed { Progress::Untouched } else { Progress::Done };
-    let link = serving::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
-    let exchange = NginxExchange::new(worker, Arc::clone(&link), mount, head, body);
-    if worker.backlog().push(exchange).is_err() {
-        refuse(request, worker, &link);
+    let channel = loop_side::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
+    let exchange = ThreadSide::new(worker, Arc::clone(&channel), mount, head, body);
+    if let Err(refused) = worker.backlog().push(exchange) {
+        refuse(request, worker, &channel);
+        // Now that the channel is closed it has nothing to say.
+        drop(refused);
     }
     Ok(())
 }
 
-fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
+fn refuse(request: Request, worker: &Worker, channel: &Channel) {
     let message: &[u8] = if worker.has_failed() {
         b"Python did not start in this worker; the log says why where the worker began"
     } else {
@@ -112,7 +120,7 @@ fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
     if !worker.has_failed() {
         request.add_header(Slot::None, b"Retry-After", b"1");
     }
-    serving::refuse(link, 503);
+    loop_side::refuse(channel, 503);
 }
 
 fn mount_of(
@@ -131,12 +139,12 @@ fn mount_of(
     })
 }
 
-fn body_of(request: Request, streamed: bool) -> Result<(StoredBody, BodyLength), Code> {
+fn body_of(request: Request, streamed: bool) -> Result<(Body, BodyLength), Code> {
     if streamed {
-        return Ok((StoredBody::Streamed, BodyLength::AsAnnounced));
+        return Ok((Body::Streamed, BodyLength::AsAnnounced));
     }
     if !request.is_main() || request.is_reading_body() {
-        return Ok((StoredBody::Empty, request::announced(&request).when_read(None)));
+        return Ok((Body::Empty, request::announced(&request).when_read(None)));
     }
     let (body, length) = request_body::store(&request).map_err(|error| {
         let message = format!("cannot duplicate the descriptor of the request body's file: {error}");

@@ -32,7 +32,7 @@ fn lines(message: &[u8]) -> Vec<Vec<u8>> {
     lines
 }
 
-/// Writes to the log of the process. Only the loop's thread may; others go through [`crate::event_loop::Door::log`].
+/// Writes to the log of the process. Only the loop's thread may; others go through [`crate::embedded::queue::Door::log`].
 pub fn process(level: Level, message: &[u8]) {
     numbered(number(level), message);
 }

@@ -1,28 +1,14 @@
-//! The requests that wait for a Python thread, and which thread takes the next one.
+//! The requests that wait for a Python thread.
 //!
-//! A thread that ends a request takes the next one without letting go of the GIL, so that twenty threads cost a short request
-//! no more than one does. Another thread is woken only when no running one can take what waits: when none runs, when those that
-//! run are [`Backlog::away`] in a blocking call of the server, or when none of them ended a request for a [`SLICE`], since then
-//! they sleep or compute (somebody has to call [`Backlog::watch`] for that).
+//! Which thread takes the next one, and when another one is woken, is [`crate::threads`]' rule. Somebody has to call
+//! [`Backlog::watch`], on a thread of its own, since requests that wait behind threads that sleep or compute are found by looking.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::Duration;
 
 use crate::exchange::{Exchange, Next, Source};
-
-/// How long a request waits behind busy threads before an idle one is woken.
-pub const SLICE: Duration = Duration::from_micros(500);
-
-/// So many slices without anything waiting, and the watch goes to sleep.
-const QUIET_SLICES: u32 = 20;
-
-thread_local! {
-    /// Whether this thread is counted in [`State::running`].
-    static RUNNING: Cell<bool> = const { Cell::new(false) };
-}
+use crate::threads::{RUNNER, SLICE, Slices, Threads, Wake};
 
 /// The queue between an event loop and its Python threads.
 #[derive(Debug)]
@@ -35,22 +21,16 @@ pub struct Backlog<X> {
 #[derive(Debug)]
 struct State<X> {
     queue: VecDeque<X>,
-    /// The threads that wait, the most recent last: it is woken first, its memory is still warm.
-    idle: Vec<Thread>,
-    /// Threads that serve a request and are not away, or were woken to.
-    running: usize,
-    /// How many requests have ended; the watch looks whether it grows.
-    ended: u64,
-    watched: bool,
-    closed: bool,
+    threads: Threads<Thread>,
 }
 
 impl<X> State<X> {
-    /// Picks a waiting thread and counts it as running; the caller wakes it when the lock is released.
-    fn pick(&mut self) -> Option<Thread> {
-        let thread = self.idle.pop()?;
-        self.running += 1;
-        Some(thread)
+    /// Takes the next request for the calling thread.
+    fn take(&mut self) -> Option<X> {
+        let exchange = self.queue.pop_front()?;
+        // The event loop leads, always: nobody has to be woken to.
+        let _ = RUNNER.with(|runner| self.threads.begin(runner));
+        Some(exchange)
     }
 }
 
@@ -59,14 +39,7 @@ impl<X> Backlog<X> {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
-            state: Mutex::new(State {
-                queue: VecDeque::new(),
-                idle: Vec::new(),
-                running: 0,
-                ended: 0,
-                watched: false,
-                closed: false,
-            }),
+            state: Mutex::new(State { queue: VecDeque::new(), threads: Threads::new(true) }),
             watch: Condvar::new(),
             capacity,
         }
@@ -77,26 +50,28 @@ impl<X> Backlog<X> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn wake(&self, wake: Wake<Thread>) {
+        if let Some(thread) = wake.thread {
+            thread.unpark();
+        }
+        if wake.watch {
+            self.watch.notify_one();
+        }
+    }
+
     /// Adds a request. Does not wait.
     ///
     /// # Errors
     /// Gives it back when the queue is full or closed.
     pub fn push(&self, exchange: X) -> Result<(), X> {
         let mut state = self.lock();
-        if state.closed || state.queue.len() >= self.capacity {
+        if state.threads.is_closed() || state.queue.len() >= self.capacity {
             return Err(exchange);
         }
         state.queue.push_back(exchange);
-        let picked = if state.running == 0 { state.pick() } else { None };
-        let watch = picked.is_none() && !state.watched && !state.idle.is_empty();
-        state.watched |= watch;
+        let wake = state.threads.arrived();
         drop(state);
-        if let Some(thread) = picked {
-            thread.unpark();
-        }
-        if watch {
-            self.watch.notify_one();
-        }
+        self.wake(wake);
         Ok(())
     }
 
@@ -112,82 +87,52 @@ impl<X> Backlog<X> {
         struct Back<'b, X>(&'b Backlog<X>);
         impl<X> Drop for Back<'_, X> {
             fn drop(&mut self) {
-                self.0.lock().running += 1;
-                RUNNING.set(true);
+                RUNNER.with(|runner| self.0.lock().threads.come_back(runner));
             }
         }
-        if !RUNNING.replace(false) {
-            return wait();
-        }
         let mut state = self.lock();
-        state.running -= 1;
-        let picked = if state.running == 0 && !state.queue.is_empty() { state.pick() } else { None };
+        let waiting = state.queue.len();
+        let left = RUNNER.with(|runner| state.threads.leave(runner, waiting));
         drop(state);
-        if let Some(thread) = picked {
-            thread.unpark();
-        }
+        let Some(left) = left else { return wait() };
+        self.wake(left);
         let _back = Back(self);
         wait()
     }
 
-    /// Watches over the slice; runs on a thread of its own until the queue is closed. While no running thread ends a request and
-    /// some wait, it wakes one thread after the first slice, two more after the second, and so on.
+    /// Watches over the slices; runs on a thread of its own until the queue is closed.
     pub fn watch(&self) {
         let mut state = self.lock();
-        while !state.closed {
-            if !state.watched {
+        while !state.threads.is_closed() {
+            if !state.threads.is_watched() {
                 state = self.watch.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let mut quiet = 0;
-            let mut burst = 1;
-            while !state.closed && quiet < QUIET_SLICES {
-                let before = state.ended;
+            let mut slices = Slices::default();
+            while !state.threads.is_closed() && !slices.are_quiet() {
+                slices.begin(&state.threads);
                 state = self.watch.wait_timeout(state, SLICE).unwrap_or_else(PoisonError::into_inner).0;
-                if state.queue.is_empty() {
-                    (quiet, burst) = (quiet + 1, 1);
-                } else if state.ended != before {
-                    (quiet, burst) = (0, 1);
-                } else {
-                    let waiting = state.queue.len();
-                    let woken: Vec<Thread> = (0..burst.min(waiting)).map_while(|_| state.pick()).collect();
+                let waiting = state.queue.len();
+                let woken = slices.end(&mut state.threads, waiting);
+                if !woken.is_empty() {
                     drop(state);
                     woken.iter().for_each(Thread::unpark);
                     state = self.lock();
-                    (quiet, burst) = (0, burst.saturating_mul(2));
                 }
             }
-            state.watched = false;
+            state.threads.set_watched(false);
         }
     }
 
     /// Says that nothing will come any more, and hands back what waits. A thread ends when it asks for its next request.
     pub fn close(&self) -> Vec<X> {
         let mut state = self.lock();
-        state.closed = true;
         let waiting = state.queue.drain(..).collect();
-        let idle = std::mem::take(&mut state.idle);
-        state.running += idle.len();
+        let idle = state.threads.close();
         drop(state);
         idle.iter().for_each(Thread::unpark);
         self.watch.notify_all();
         waiting
-    }
-
-    /// Takes the next request for the calling thread, which is counted as running from here on.
-    fn take(state: &mut State<X>) -> Option<X> {
-        let exchange = state.queue.pop_front()?;
-        if !RUNNING.replace(true) {
-            state.running += 1;
-        }
-        Some(exchange)
-    }
-
-    /// Notes that the calling thread has ended its request.
-    fn ended(state: &mut State<X>) {
-        if RUNNING.get() {
-            state.ended = state.ended.wrapping_add(1);
-        }
     }
 }
 
@@ -196,39 +141,35 @@ impl<X: Exchange + Send> Source for Backlog<X> {
 
     fn try_next(&self) -> Next<X> {
         let mut state = self.lock();
-        Self::ended(&mut state);
-        match Self::take(&mut state) {
+        RUNNER.with(|runner| state.threads.end(runner));
+        match state.take() {
             Some(exchange) => Next::Exchange(exchange),
-            None if state.closed => Next::Closed,
+            None if state.threads.is_closed() => Next::Closed,
             None => Next::Nothing,
         }
     }
 
     fn wait_next(&self) -> Next<X> {
-        let mut state = self.lock();
-        Self::ended(&mut state);
-        loop {
-            if let Some(exchange) = Self::take(&mut state) {
-                return Next::Exchange(exchange);
+        RUNNER.with(|runner| {
+            let mut state = self.lock();
+            state.threads.end(runner);
+            loop {
+                if let Some(exchange) = state.take() {
+                    return Next::Exchange(exchange);
+                }
+                if state.threads.is_closed() {
+                    state.threads.rest(runner);
+                    return Next::Closed;
+                }
+                let current = std::thread::current();
+                let own = current.id();
+                state.threads.sleep(runner, current);
+                drop(state);
+                std::thread::park();
+                state = self.lock();
+                state.threads.woken(runner, |thread| thread.id() == own);
             }
-            if RUNNING.replace(false) {
-                state.running -= 1;
-            }
-            if state.closed {
-                return Next::Closed;
-            }
-            let current = std::thread::current();
-            let own = current.id();
-            state.idle.push(current);
-            drop(state);
-            std::thread::park();
-            state = self.lock();
-            // Whoever woke this thread took it off the list and counted it; without that the wake-up was a spurious one.
-            match state.idle.iter().position(|thread| thread.id() == own) {
-                Some(position) => drop(state.idle.swap_remove(position)),
-                None => RUNNING.set(true),
-            }
-        }
+        })
     }
 }
 
@@ -240,6 +181,7 @@ mod tests {
     use crate::wsgi::response::ResponseHead;
     use std::os::fd::BorrowedFd;
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -304,7 +246,7 @@ mod tests {
 
     fn until_idle(backlog: &Backlog<Numbered>, threads: usize) {
         let begin = std::time::Instant::now();
-        while backlog.lock().idle.len() < threads {
+        while backlog.lock().threads.idle() < threads {
             assert!(begin.elapsed() < PATIENCE, "the threads did not begin to wait");
             std::thread::yield_now();
         }

@@ -97,6 +97,22 @@ def test_zygote_that_is_killed(site):
     site.log.wait_for(rf"its zygote {zygote} was ended by SIGKILL")
 
 
+def test_zygote_that_dies_while_it_is_to_fork(start):
+    """It was asked for a process and never forked it: a new generation serves, the supervisor rests, and neatd ends with the
+    server."""
+    site = start(Recipe(mounts={"/": "daemon.wsgi"}, threads=1, group={"maximum-requests": "5"}))
+    served(site)
+    zygote = site.neatd("zygote app")[0]
+    os.kill(zygote, signal.SIGSTOP)
+    until(lambda: site.ask("/about").status == 200 and "maximum-requests" in site.log.text(), "the replacement to be asked for")
+    os.kill(zygote, signal.SIGKILL)
+    until(lambda: (now := site.neatd("zygote app")) and zygote not in now and site.daemon_workers(), "another zygote")
+    site.log.wait_for(rf"its zygote {zygote} was ended by SIGKILL")
+    served(site)
+    assert site.stop() == 0
+    site.wait_until_nothing_is_left()
+
+
 def test_supervisor_that_is_killed(site):
     """The keeper starts it anew; requests are served all the time."""
     served(site)

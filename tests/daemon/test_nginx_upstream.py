@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness.recipe import NGINX_DAEMON, Mount, Recipe
+from harness.recipe import NGINX_DAEMON, Mount, Recipe, declare
 from harness.site import check_configuration
 from harness.wait import until
 
@@ -41,6 +41,8 @@ CACHED = {
     "posted": "wsgi_cache_methods POST;",
     "part": "wsgi_cache_max_range_offset 4;",
 }
+#: Process groups that variables name.
+TIMEOUTS = ("hasty response-socket-timeout=1", "patient response-socket-timeout=600")
 CACHE = "wsgi_cache one; wsgi_cache_valid 200 1s; wsgi_cache_key $uri; add_header X-Cache $upstream_cache_status always;"
 RECIPE = Recipe(
     mounts={
@@ -48,10 +50,15 @@ RECIPE = Recipe(
         "/slow": Mount("upstream.wsgi", nginx="wsgi_limit_rate 16k;"),
         "/stored": Mount("upstream.wsgi", nginx="root @DIR@/tmp/root; wsgi_store on; wsgi_store_access user:rw group:rw all:r;"),
         "/named": Mount("upstream.wsgi", nginx="wsgi_store @DIR@/tmp/named$uri.txt;"),
+        "/chosen": Mount("upstream.wsgi", nginx="wsgi_process_group $http_x_group;"),
+        "/chosen/written": Mount("upstream.wsgi", nginx="wsgi_process_group $http_x_group; wsgi_read_timeout 500ms;"),
         **{f"/again/{name}": Mount("upstream.wsgi", nginx=words) for name, words in AGAIN.items()},
         **{f"/cached/{name}": Mount("upstream.wsgi", nginx=CACHE + words) for name, words in CACHED.items()},
     },
-    main={"nginx": "wsgi_cache_path @DIR@/tmp/cache keys_zone=one:1m;"},
+    main={
+        "nginx": "wsgi_cache_path @DIR@/tmp/cache keys_zone=one:1m;"
+        + declare(NGINX_DAEMON, *(f"{group} python-path=@APPS@" for group in TIMEOUTS))["nginx"]
+    },
     conf={"nginx": "location = /clock { return 200 $msec; }"},
     group={"processes": "2"},
 )
@@ -139,6 +146,15 @@ def test_next_upstream_after_a_timeout(site, ask):
     answer, noted = ask("/again/timeout/answers?wait,200")
     ask.notes.allow("go")
     assert (answer.status, noted) == (200, ["GET", "GET"])
+
+
+@pytest.mark.parametrize(("place", "group"), [("chosen", "hasty"), ("chosen/written", "patient")])
+def test_timeouts_of_a_group_that_a_variable_names(site, ask, place, group):
+    """response-socket-timeout of the group that wsgi_process_group $variable names, unless wsgi_read_timeout is written."""
+    answer, noted = ask(f"/{place}/answers?wait", f"X-Group: {group}")
+    ask.notes.allow("go")
+    assert (answer.status, noted) == (504, ["GET"])
+    site.log.wait_for("upstream timed out")
 
 
 @pytest.mark.parametrize(("place", "status", "times"), [("503", 503, 1), ("503-any", 200, 2)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import shutil
 import signal
+import subprocess
 
 from .recipe import MODULES, NGINX, Place, Recipe, is_daemon
 
@@ -15,6 +18,29 @@ RELOAD, QUIT, STOP = signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM
 def binary(_server: str = NGINX) -> str | None:
     """The nginx to test: another one than the system's with NEAT_NGINX."""
     return os.environ.get("NEAT_NGINX") or shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+
+
+@functools.cache
+def _described() -> str:
+    """What `nginx -V` says of the nginx to test."""
+    found = binary()
+    return subprocess.run([found, "-V"], capture_output=True, text=True, timeout=60, check=True).stderr if found else ""
+
+
+def version() -> str:
+    """Its name and version, `nginx/1.22.1`."""
+    found = re.search(r"nginx version: (\S+)", _described())
+    return found[1] if found else "nginx"
+
+
+def number() -> tuple[int, ...]:
+    """Its version in numbers."""
+    return tuple(int(part) for part in re.findall(r"\d+", version())[:3])
+
+
+def has_http3() -> bool:
+    """Whether it was built with HTTP/3."""
+    return "--with-http_v3_module" in _described()
 
 
 def command(place: Place, *more: str) -> list[str]:
@@ -33,7 +59,14 @@ def render(server: str, recipe: Recipe, place: Place) -> str:
     """The configuration file."""
     listens = [f"listen 127.0.0.1:{place.port};"]
     if recipe.tls:
-        listens.append(f"listen 127.0.0.1:{place.tls_port} ssl{' http2' if recipe.http2 else ''};")
+        # Since 1.25.1 `http2` is a directive, and the parameter of `listen` is warned of.
+        with_directive = number() >= (1, 25, 1)
+        parameter = " http2" if recipe.http2 and not with_directive else ""
+        listens.append(f"listen 127.0.0.1:{place.tls_port} ssl{parameter};")
+        if recipe.http2 and with_directive:
+            listens.append("http2 on;")
+        if recipe.http3:
+            listens.append(f"listen 127.0.0.1:{place.tls_port} quic;")
         listens.append(f"ssl_certificate {place.certificate}; ssl_certificate_key {place.key};")
     if is_daemon(server):
         python = [f"wsgi_daemon_process {recipe.group_words()}; wsgi_process_group app; wsgi_socket_prefix @DIR@/run/wsgi;"]

@@ -93,6 +93,8 @@ class Recipe:
     tls: bool = False
     #: HTTP/2 on the TLS port, and without TLS where the server can.
     http2: bool = False
+    #: HTTP/3 on the TLS port, of an nginx that has it.
+    http3: bool = False
     workers: int = 1
     #: Python threads of a worker; httpd's prefork has as many processes instead.
     threads: int = 4

@@ -59,7 +59,7 @@ def test_example_starts_and_answers(example, place):
     (place / "logs").mkdir()
     path = os.environ["PATH"] + ":/usr/sbin"
     if example.parent.name == "nginx":
-        command = ["nginx", "-p", str(place), "-e", "stderr", "-c", str(conf), "-g", "daemon off;"]
+        command = [os.environ.get("NEAT_NGINX", "nginx"), "-p", str(place), "-e", "stderr", "-c", str(conf), "-g", "daemon off;"]
     else:
         command = ["apache2", "-D", "FOREGROUND", "-d", str(place), "-f", str(conf), "-C", f"DefaultRuntimeDir {place}/logs"]
     with (place / "output").open("w") as output:

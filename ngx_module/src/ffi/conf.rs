@@ -1,6 +1,6 @@
 //! The configuration while nginx reads it.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
 
 use nginx_sys::{
@@ -10,12 +10,36 @@ use nginx_sys::{
 
 use super::bytes_of;
 use super::location::Location;
+use super::upstream_conf::Caches;
 use crate::conf::{LocConf, MainConf};
 
 /// The directive handlers' success.
 pub const CONF_OK: *mut c_char = std::ptr::null_mut();
 /// The directive handlers' failure (`NGX_CONF_ERROR`); the reason was logged.
 pub const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
+
+/// One of nginx's functions that read a directive's words into a field.
+pub(super) type Setter =
+    unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+
+/// Why a directive is refused.
+#[derive(Clone, Copy, Debug)]
+pub enum Refusal {
+    /// nginx has logged it.
+    Logged,
+    /// What nginx logs behind the directive's name.
+    Because(&'static CStr),
+}
+
+impl Refusal {
+    /// What a directive's handler returns.
+    pub fn as_ptr(self) -> *mut c_char {
+        match self {
+            Self::Logged => CONF_ERROR,
+            Self::Because(why) => why.as_ptr().cast_mut(),
+        }
+    }
+}
 
 /// nginx's `ngx_conf_t`, during a callback.
 #[derive(Clone, Copy)]
@@ -31,7 +55,7 @@ impl<'a> Conf<'a> {
         NonNull::new(raw).map(|raw| Self { raw, callback: std::marker::PhantomData })
     }
 
-    pub(super) const fn raw(self) -> *mut ngx_conf_t {
+    pub(crate) const fn raw(self) -> *mut ngx_conf_t {
         self.raw.as_ptr()
     }
 
@@ -49,8 +73,39 @@ impl<'a> Conf<'a> {
         }
     }
 
+    /// The directive's name.
+    fn name(&self) -> ngx_str_t {
+        // SAFETY: as for `words`.
+        unsafe { (*self.get().args).as_slice().first().copied().unwrap_or(ngx_str_t::empty()) }
+    }
+
+    /// Has one of nginx's setters read the directive's words.
+    ///
+    /// # Errors
+    /// nginx refuses them.
+    ///
+    /// # Safety
+    /// `place` and `post` are what this setter takes.
+    pub(super) unsafe fn set(
+        self,
+        setter: Setter,
+        place: *mut c_void,
+        post: *mut c_void,
+    ) -> Result<(), Refusal> {
+        let mut command = ngx_command_t { name: self.name(), post, ..ngx_command_t::empty() };
+        // SAFETY: the caller's promise; a setter looks at the command only while it runs, and what it returns is `NGX_CONF_OK`,
+        // `NGX_CONF_ERROR` or a text of nginx's own.
+        unsafe {
+            let said = setter(self.raw(), &raw mut command, place);
+            if said == CONF_OK {
+                return Ok(());
+            }
+            Err(if said == CONF_ERROR { Refusal::Logged } else { Refusal::Because(CStr::from_ptr(said)) })
+        }
+    }
+
     /// Copies into the configuration's pool, with a NUL behind it.
-    pub(super) fn copy(&self, text: &[u8]) -> Option<ngx_str_t> {
+    pub(crate) fn copy(&self, text: &[u8]) -> Option<ngx_str_t> {
         // SAFETY: the pool lives; the new memory has room for the text and the NUL.
         unsafe {
             let data: *mut u8 = ngx_pnalloc(self.get().pool, text.len() + 1).cast();
@@ -59,6 +114,12 @@ impl<'a> Conf<'a> {
             data.add(text.len()).write(0);
             Some(ngx_str_t { len: text.len(), data })
         }
+    }
+
+    /// Moves `value` into the configuration's memory, which drops nothing. `None` when nginx has no memory.
+    pub(super) fn place_in_pool<T: Copy>(&self, value: T) -> Option<NonNull<T>> {
+        // SAFETY: the configuration's pool lives during the callback.
+        unsafe { super::pool::place(self.get().pool, value) }
     }
 
     /// Moves `value` into memory that lives as long as the configuration; null when nginx has no memory.
@@ -118,12 +179,12 @@ impl<'a> Conf<'a> {
     }
 
     /// An array for nginx's caches (`ngx_array_init`).
-    pub fn caches(&self) -> nginx_sys::ngx_array_t {
+    pub fn caches(&self) -> Caches {
         let (count, size) = (4, size_of::<*mut c_void>());
         // SAFETY: the pool lives; nginx looks at `nelts` before any element.
         let elts = unsafe { nginx_sys::ngx_palloc(self.get().pool, count * size) };
         let nalloc = if elts.is_null() { 0 } else { count };
-        nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool: self.get().pool }
+        Caches::new(nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool: self.get().pool })
     }
 
     /// The user and the group of nginx's workers, where nginx is root.

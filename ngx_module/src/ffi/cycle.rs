@@ -3,9 +3,9 @@
 use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
-    ngx_exiting, ngx_http_conf_ctx_t, ngx_http_module, ngx_log_error_core, ngx_log_t, ngx_process,
-    ngx_uint_t,
+    NGX_PROCESS_MASTER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle,
+    ngx_cycle_t, ngx_exiting, ngx_http_conf_ctx_t, ngx_http_module, ngx_log_error_core, ngx_log_t,
+    ngx_process, ngx_uint_t,
 };
 
 use super::request::Request;
@@ -58,6 +58,14 @@ pub fn is_testing() -> bool {
     unsafe { nginx_sys::ngx_test_config != 0 }
 }
 
+/// Whether this is a process that a master forked, whatever for. With `master_process off` there is one process, which is its
+/// own master.
+pub fn is_child() -> bool {
+    // SAFETY: a plain number, set before any module runs in a process.
+    let process = unsafe { ngx_process };
+    process != NGX_PROCESS_SINGLE as ngx_uint_t && process != NGX_PROCESS_MASTER as ngx_uint_t
+}
+
 /// Whether this process answers requests: a worker, or the only process.
 pub fn answers_requests() -> bool {
     // SAFETY: set before modules are asked.
@@ -69,6 +77,12 @@ pub fn answers_requests() -> bool {
 pub fn is_leaving() -> bool {
     // SAFETY: set by the worker's own loop.
     unsafe { ngx_exiting != 0 }
+}
+
+/// The log of the process, unless it is about to end.
+pub(super) fn log_while_staying() -> Option<*mut ngx_log_t> {
+    // SAFETY: set by the worker's own loop, and the cycle before any callback of a module.
+    unsafe { (nginx_sys::ngx_terminate == 0 && ngx_exiting == 0).then_some((*ngx_cycle).log) }
 }
 
 /// The loop's clock, in seconds since the epoch.

@@ -2,23 +2,33 @@
 //! calls in) holds a raw pointer of nginx's.
 //!
 //! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types here hold
-//! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads ([`lent::Lent`]) says why it may.
+//! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads is in `shared::relay`.
 
 pub mod built_for;
 pub mod chain;
 pub mod complex_value;
 pub mod conf;
+mod connection;
 pub mod cycle;
 pub mod environment;
-pub mod lent;
+pub mod links;
 pub mod location;
+pub mod peer;
+pub mod pipe;
+mod pool;
+mod receive;
 pub mod request;
 pub mod request_body;
+pub mod request_buffers;
 pub mod request_headers;
 pub mod response_headers;
 pub mod signal;
 pub mod upstream;
-pub mod wake;
+pub mod upstream_callbacks;
+pub mod upstream_conf;
+pub mod upstream_directives;
+pub mod waker;
+mod zeroed;
 
 use nginx_sys::{ngx_int_t, ngx_str_t};
 

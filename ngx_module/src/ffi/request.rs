@@ -10,12 +10,18 @@ use nginx_sys::{
     ngx_http_send_header, ngx_log_t, ngx_pool_cleanup_add, ngx_pool_t,
 };
 
+use shared::relay::registry::Id;
+
 use super::chain::Piece;
 use super::{Code, ERROR};
-use crate::registry::Id;
+
+/// The number that [`Request::attach`] noted as a handler's data.
+pub fn id_from_pointer(data: *mut std::ffi::c_void) -> Option<Id> {
+    Id::from_bits(data.addr() as u64)
+}
 
 /// A request. Valid on the loop's thread from the handler's call until it is finalized or its cleanup ran; whoever keeps one
-/// longer ([`crate::serving::Serving`]) forgets it there.
+/// longer forgets it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request(NonNull<ngx_http_request_t>);
 
@@ -51,30 +57,30 @@ impl Request {
         NonNull::new(request).map(Self)
     }
 
-    pub(super) const fn raw(self) -> *mut ngx_http_request_t {
+    pub(crate) const fn raw(self) -> *mut ngx_http_request_t {
         self.0.as_ptr()
     }
 
-    pub(super) fn get(&self) -> &ngx_http_request_t {
+    pub(crate) fn get(&self) -> &ngx_http_request_t {
         // SAFETY: valid, as the type says; the borrow ends before nginx is called again, which only `Request`'s methods do.
         unsafe { self.0.as_ref() }
     }
 
-    pub(super) fn change<R>(self, change: impl FnOnce(&mut ngx_http_request_t) -> R) -> R {
+    pub(crate) fn change<R>(self, change: impl FnOnce(&mut ngx_http_request_t) -> R) -> R {
         // SAFETY: as for `get`; the loop's thread is the only one that looks.
         change(unsafe { &mut *self.0.as_ptr() })
     }
 
-    pub(super) fn connection_ref(&self) -> &ngx_connection_t {
+    pub(crate) fn connection_ref(&self) -> &ngx_connection_t {
         // SAFETY: a request has a connection for as long as it lives.
         unsafe { &*self.get().connection }
     }
 
-    pub(super) fn pool(self) -> *mut ngx_pool_t {
+    pub(crate) fn pool(self) -> *mut ngx_pool_t {
         self.get().pool
     }
 
-    pub(super) fn log(self) -> *mut ngx_log_t {
+    pub(crate) fn log(self) -> *mut ngx_log_t {
         self.connection_ref().log
     }
 
@@ -85,7 +91,7 @@ impl Request {
     }
 
     /// The core module's configuration of the request's location.
-    pub(super) fn core_location(&self) -> &ngx_http_core_loc_conf_t {
+    pub(crate) fn core_location(&self) -> &ngx_http_core_loc_conf_t {
         // SAFETY: every location has a configuration of every module, at the module's index.
         unsafe {
             let index = ngx_http_core_module.ctx_index;
@@ -105,22 +111,13 @@ impl Request {
         unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>().as_ref() }
     }
 
-    /// Our caches, for nginx's upstream; it only looks at them.
-    pub(super) fn main_caches(&self) -> Option<*mut nginx_sys::ngx_array_t> {
-        // SAFETY: `main_conf` has an entry for each module; ours is a MainConf.
-        let main =
-            unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>() };
-        // SAFETY: as above; nothing refers to it while nginx looks.
-        (!main.is_null()).then(|| unsafe { &raw mut (*main).caches })
-    }
-
     /// Whether the method is HEAD.
-    pub(super) fn is_head(self) -> bool {
+    pub(crate) fn is_head(self) -> bool {
         self.get().method == nginx_sys::NGX_HTTP_HEAD as usize
     }
 
     /// Whether nothing of the body lies in a file.
-    pub(super) fn body_is_in_memory(&self) -> bool {
+    pub(crate) fn body_is_in_memory(&self) -> bool {
         self.body_parts().all(|part| matches!(part, super::request_body::Part::Memory(_)))
     }
 
@@ -140,14 +137,14 @@ impl Request {
         }
     }
 
-    /// Which serving this request belongs to.
-    pub fn serving(self) -> Option<Id> {
+    /// The number that [`Request::attach`] noted.
+    pub fn id(self) -> Option<Id> {
         // SAFETY: `ctx` has an entry for each module.
         let entry = unsafe { *self.get().ctx.add(crate::module_index()) };
-        Id::of_pointer(entry)
+        id_from_pointer(entry)
     }
 
-    /// Notes which serving this request belongs to and arranges that both ends of the request are told: the first when it
+    /// Notes the number under which this request is served, and arranges that both ends of the request are told: the first when it
     /// cannot be answered any more, the second when its memory goes. `None` when nginx has no memory.
     pub fn attach(
         self,
@@ -155,15 +152,17 @@ impl Request {
         gone: unsafe extern "C" fn(*mut std::ffi::c_void),
         freed: unsafe extern "C" fn(*mut std::ffi::c_void),
     ) -> Option<Cleanup> {
-        // SAFETY: the request lives, and with it its pool; both handlers take the id as their data, which is no pointer.
+        // Where nginx has a pointer for a handler there is a number, which leads nowhere once the request is gone.
+        let data = std::ptr::without_provenance_mut(usize::try_from(id.to_bits()).ok()?);
+        // SAFETY: the request lives, and with it its pool; nobody follows the pointer.
         unsafe {
             let cleanup = NonNull::new(ngx_http_cleanup_add(self.raw(), 0))?;
             let pool_cleanup = NonNull::new(ngx_pool_cleanup_add(self.pool(), 0))?;
             (*cleanup.as_ptr()).handler = Some(gone);
-            (*cleanup.as_ptr()).data = id.as_pointer();
+            (*cleanup.as_ptr()).data = data;
             (*pool_cleanup.as_ptr()).handler = Some(freed);
-            (*pool_cleanup.as_ptr()).data = id.as_pointer();
-            *self.get().ctx.add(crate::module_index()) = id.as_pointer();
+            (*pool_cleanup.as_ptr()).data = data;
+            *self.get().ctx.add(crate::module_index()) = data;
             Some(Cleanup(cleanup))
         }
     }
@@ -194,6 +193,11 @@ impl Request {
         });
     }
 
+    /// Says what happens when the connection can be written to.
+    pub fn set_write_handler(self, write: ngx_http_event_handler_pt) {
+        self.change(|request| request.write_event_handler = write);
+    }
+
     /// Says what happens when the connection can be read from.
     pub fn set_read_handler(self, read: ngx_http_event_handler_pt) {
         self.change(|request| request.read_event_handler = read);
@@ -220,6 +224,22 @@ impl Request {
     /// Whether nginx itself holds bytes back.
     pub fn is_buffered(self) -> bool {
         self.get().buffered() != 0 || self.connection_ref().buffered() != 0
+    }
+
+    /// Whether other requests of the same connection send first: a page waits for its fragment, a fragment for those before it.
+    pub fn waits_for_its_turn(self) -> bool {
+        self.connection_ref().data != self.raw().cast()
+    }
+
+    /// Whether a filter may ask for another request in the middle of this response (`ngx_http_subrequest`): those of nginx's filters
+    /// that do it keep the body for it, and those that read the bytes want them in memory.
+    pub fn may_have_fragments(self) -> bool {
+        self.get().preserve_body() != 0 || self.get().filter_need_in_memory() != 0
+    }
+
+    /// The request that this one is a fragment of.
+    pub fn parent(self) -> Option<Self> {
+        NonNull::new(self.get().parent).map(Self)
     }
 
     /// Whether the client's connection failed.
@@ -249,11 +269,11 @@ impl Request {
     pub fn arm_write(self) -> Code {
         let location = self.core_location();
         let (lowat, timeout) = (location.send_lowat, location.send_timeout);
-        let connection = self.connection_ref();
-        if connection.data != self.raw().cast() {
-            // A subrequest that waits for its turn: nginx says when that has come.
+        if self.waits_for_its_turn() {
+            // nginx says when that has come.
             return super::OK;
         }
+        let connection = self.connection_ref();
         // SAFETY: the connection's own event.
         unsafe {
             let event = connection.write;

@@ -1,6 +1,7 @@
 //! The body of a request: what nginx read of it, and reading more.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::ptr::NonNull;
 
 use nginx_sys::{
@@ -85,7 +86,7 @@ impl Request {
     }
 
     /// Whether the body is handed on as it comes.
-    pub(super) fn is_unbuffered(&self) -> bool {
+    pub fn is_unbuffered(&self) -> bool {
         self.get().request_body_no_buffering() != 0
     }
 
@@ -117,8 +118,9 @@ impl Request {
         Links(first).map(|buffer| unsafe { part_of(buffer) })
     }
 
-    /// Takes what nginx has read of an unbuffered body, so that it can read on; `false` when a part lies in a file, which
-    /// does not happen to an unbuffered body.
+    /// Takes what nginx has read of an unbuffered body, so that it can read on; `false` when a part lies in a file that cannot be
+    /// read. One lies there where HTTP/2 had the whole body already, which it has room for in memory, and
+    /// `client_body_in_file_only` is on.
     pub fn take_body_parts(&self, mut take: impl FnMut(&[u8])) -> bool {
         let Some(mut body) = self.body() else { return true };
         let pool = self.pool();
@@ -130,7 +132,10 @@ impl Request {
             while !link.is_null() {
                 match part_of((*link).buf) {
                     Part::Memory(bytes) => take(bytes),
-                    Part::File(..) => whole = false,
+                    Part::File(file, from, length) => match read_part(file, from, length) {
+                        Ok(bytes) => take(&bytes),
+                        Err(_) => whole = false,
+                    },
                 }
                 (*(*link).buf).pos = (*(*link).buf).last;
                 let used = link;
@@ -182,6 +187,12 @@ impl Request {
             self.change(|request| request.set_keepalive(0));
         }
     }
+}
+
+fn read_part(file: BorrowedFd<'_>, from: u64, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    std::fs::File::from(duplicate(file)?).read_exact_at(&mut bytes, from)?;
+    Ok(bytes)
 }
 
 /// A descriptor of our own for a part's file: the request, and with it nginx's, may go before the reader.

@@ -100,7 +100,7 @@ unsafe fn add(
 
 impl Request {
     /// Copies into the request's pool.
-    pub(super) fn copy(self, bytes: &[u8]) -> Option<ngx_str_t> {
+    pub(crate) fn copy(self, bytes: &[u8]) -> Option<ngx_str_t> {
         // SAFETY: the pool lives; the new memory has room for the bytes.
         unsafe {
             let data: *mut u8 = ngx_pnalloc(self.pool(), bytes.len()).cast();

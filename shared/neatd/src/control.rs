@@ -1,25 +1,52 @@
-//! What supervisor, zygote and workers tell each other, as JSON over a socket that keeps messages apart.
+//! What a warden, its zygotes and its workers send each other, as JSON over a socket that keeps messages apart.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socketpair, sockopt,
-};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shared::conf::group::ProcessGroup;
 
-/// The longest text in a message, in bytes.
-const LONGEST_TEXT: usize = 96 * 1024;
-/// The longest message, in bytes. JSON makes six of one byte at worst.
-const LONGEST: usize = 8 * LONGEST_TEXT;
+use crate::clients::AllowedClients;
+use crate::warden::deaths::Death;
+use crate::warden::lines::Line;
 
-/// The supervisor's to a zygote.
+/// The longest message, in bytes: a line's text, of each of whose bytes JSON makes six at worst.
+const MAX_MESSAGE: usize = 768 * 1024;
+
+/// What a zygote is given at its start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ZygoteConf {
+    /// Its group.
+    pub group: ProcessGroup,
+    /// The packed entries of the mounts to load ahead.
+    pub mounts: Vec<Vec<u8>>,
+    /// `nginx` or `apache`.
+    pub server: String,
+    /// The server's version.
+    pub server_version: [u32; 3],
+    /// The user of the server's processes, where the server is root.
+    pub server_user: Option<(u32, u32)>,
+    /// The engine's file.
+    pub engine: PathBuf,
+    /// Slots on the scoreboard.
+    pub slots: usize,
+    /// The socket under the name of this generation alone.
+    pub own_path: PathBuf,
+    /// The one that servers know.
+    pub public_path: PathBuf,
+    /// Who may connect.
+    pub clients: AllowedClients,
+}
+
+/// The warden's to a zygote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Fork a worker for a place on the board.
+    /// Fork a worker for a slot on the scoreboard.
     Fork {
-        /// The place.
+        /// The slot.
         slot: usize,
     },
     /// Signal a worker that was forked.
@@ -33,7 +60,7 @@ pub enum Command {
     Leave,
 }
 
-/// A zygote's or a worker's to the supervisor.
+/// A zygote's or a worker's to the warden.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// The zygote is ready to fork; these targets could not be loaded.
@@ -48,48 +75,41 @@ pub enum Report {
     },
     /// The application has started threads while it was imported, so that no worker can be forked from the zygote.
     Threaded {
-        /// The place that the worker was meant for.
+        /// The slot that the worker was meant for.
         slot: usize,
     },
     /// A worker was forked.
     Forked {
-        /// Its place.
+        /// Its slot.
         slot: usize,
         /// Its pid.
         pid: i32,
     },
     /// A worker takes requests; these targets could not be loaded.
     Serving {
-        /// Its place.
+        /// Its slot.
         slot: usize,
         /// Scripts and modules.
         failed: Vec<String>,
     },
     /// A worker asks to be replaced.
     Replace {
-        /// Its place.
+        /// Its slot.
         slot: usize,
         /// Why.
         why: String,
     },
-    /// A worker has ended.
+    /// A worker has ended, or could not be forked.
     Died {
-        /// Its place.
+        /// Its slot.
         slot: usize,
-        /// Its pid.
-        pid: i32,
-        /// As waitpid says it.
-        status: i32,
+        /// Its pid, where it came to have one.
+        pid: Option<i32>,
+        /// How.
+        death: Death,
     },
     /// A line that belongs to no request.
-    Log {
-        /// Whose.
-        pid: u32,
-        /// A [`shared::log::Level`].
-        level: u32,
-        /// What.
-        text: String,
-    },
+    Line(Line),
 }
 
 /// A pair of sockets that keep messages apart.
@@ -99,26 +119,21 @@ pub enum Report {
 pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     for end in [&one, &other] {
-        setsockopt(end, sockopt::SndBuf, &LONGEST)?;
+        setsockopt(end, sockopt::SndBuf, &MAX_MESSAGE)?;
     }
     Ok((one, other))
 }
 
-/// Cuts a text to what a message carries.
-pub fn cut(text: &[u8]) -> String {
-    String::from_utf8_lossy(text.get(..LONGEST_TEXT).unwrap_or(text)).into_owned()
-}
-
-/// Tells, without waiting; `false` when nobody can be told.
-pub fn tell(socket: &OwnedFd, message: &impl Serialize) -> bool {
+/// Sends a message, without waiting; `false` when it cannot be sent.
+pub fn send(to: &OwnedFd, message: &impl Serialize) -> bool {
     let Ok(text) = serde_json::to_vec(message) else { return false };
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    send(socket.as_raw_fd(), &text, flags).is_ok()
+    socket::send(to.as_raw_fd(), &text, flags).is_ok()
 }
 
 /// What has come.
-#[derive(Debug)]
-pub enum Heard<M> {
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<M> {
     /// A message.
     Message(M),
     /// None now.
@@ -128,15 +143,50 @@ pub enum Heard<M> {
 }
 
 /// The next message, without waiting.
-pub fn hear<M: DeserializeOwned>(socket: &OwnedFd) -> Heard<M> {
-    let mut bytes = vec![0; LONGEST];
-    match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-        Ok(0) => Heard::End,
+pub fn recv<M: DeserializeOwned>(from: &OwnedFd) -> Received<M> {
+    let mut bytes = vec![0; MAX_MESSAGE];
+    match socket::recv(from.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+        Ok(0) => Received::End,
         Ok(length) => {
             let message = serde_json::from_slice(bytes.get(..length).unwrap_or_default());
-            message.map_or(Heard::Nothing, Heard::Message)
+            message.map_or(Received::Nothing, Received::Message)
         }
-        Err(Errno::EAGAIN | Errno::EINTR) => Heard::Nothing,
-        Err(_) => Heard::End,
+        Err(Errno::EAGAIN | Errno::EINTR) => Received::Nothing,
+        Err(_) => Received::End,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_in_order_and_one_by_one() {
+        let (one, other) = pair().unwrap();
+        assert_eq!(recv::<Report>(&other), Received::Nothing);
+        let forked = Report::Forked { slot: 1, pid: 7 };
+        let died = Report::Died { slot: 1, pid: Some(7), death: Death::Exited(3) };
+        assert!(send(&one, &forked) && send(&one, &died));
+        assert_eq!(recv(&other), Received::Message(forked));
+        assert_eq!(recv(&other), Received::Message(died));
+        drop(one);
+        assert_eq!(recv::<Report>(&other), Received::End);
+    }
+
+    #[test]
+    fn what_is_no_message_is_passed_over() {
+        let (one, other) = pair().unwrap();
+        for text in ["{", "[]", r#"{"Died":{"slot":0,"pid":1,"death":255}}"#, "\u{0}"] {
+            assert!(socket::send(one.as_raw_fd(), text.as_bytes(), MsgFlags::empty()).is_ok());
+            assert_eq!(recv::<Report>(&other), Received::Nothing, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_longest_line_fits() {
+        let (one, other) = pair().unwrap();
+        let line = Report::Line(Line::new(shared::log::Level::Error, &vec![1; 1 << 20]));
+        assert!(send(&one, &line));
+        assert_eq!(recv(&other), Received::Message(line));
     }
 }

@@ -2,21 +2,27 @@
 //! nothing that could fail in it.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::poll::{PollTimeout, poll};
 use nix::unistd::{ForkResult, Pid, fork, setsid};
 use shared::launch;
+use shared::launch::lifeline::Lifeline;
+use shared::launch::renewal;
 use shared::log::Level;
 
+use crate::children::{self, Wait};
 use crate::log::Log;
-use crate::supervisor::{adopt_orphans, bury, group::cause, read_conf, sockets::sweep};
+use crate::sockets::sweep;
+use crate::warden::backoff::backoff;
+use crate::warden::deaths::Death;
 
 /// A supervisor that lived so long was well.
 const WELL: Duration = Duration::from_secs(10);
+/// The longest pause before it is started anew: nobody watches the processes meanwhile.
+const MAX_PAUSE: Duration = Duration::from_secs(4);
 
 /// The life of the keeper; gives its exit code.
 pub fn live() -> i32 {
@@ -31,13 +37,27 @@ pub fn live() -> i32 {
         }
     }
     let _ = setsid();
-    adopt_orphans();
+    children::adopt_orphans();
     // SAFETY: the server's module hands these over, and nothing was opened before.
-    let [lifeline, conf] = [launch::LIFELINE, launch::CONF].map(|number| unsafe { launch::take(number) });
-    let mut conf = File::from(conf);
+    let [lifeline, renewals, conf] =
+        [launch::LIFELINE, launch::RENEWALS, launch::CONF].map(|number| unsafe { launch::take(number) });
+    let lifeline = Lifeline::new(lifeline);
+    // The supervisor keeps what the server sends later in a file that nobody else has: the next one begins with that.
+    let first = renewal::open(conf.into()).and_then(|first| {
+        let mut kept = launch::memory()?;
+        renewal::keep(&mut kept, &first)?;
+        Ok(kept)
+    });
+    let mut conf = match first {
+        Ok(kept) => kept,
+        Err(why) => {
+            eprintln!("neatd cannot start: {why}");
+            return 1;
+        }
+    };
     let mut deaths = 0u32;
     loop {
-        let read = match read_conf(&mut conf) {
+        let read = match renewal::kept(&mut conf) {
             Ok(read) => read,
             Err(why) => {
                 eprintln!("neatd cannot start: {why}");
@@ -46,49 +66,40 @@ pub fn live() -> i32 {
         };
         let mut log = Log::new(read.error_log.clone(), read.log_level, &read.server);
         let born = Instant::now();
-        let neatd = read.engine.with_file_name(launch::FILE);
         let arguments = [OsStr::new("--site"), read.prefix.as_os_str()];
-        let mut command = launch::command(&neatd, "neatd: supervisor", &arguments);
-        // SAFETY: both live until the command was spawned.
-        unsafe { launch::hand_over(&mut command, vec![lifeline.as_raw_fd(), conf.as_raw_fd()]) };
-        let ended = match command.spawn() {
+        let mut command = launch::command(Path::new(launch::OWN_EXECUTABLE), "neatd: supervisor", &arguments);
+        let handed = launch::hand_over(&mut command, &[lifeline.as_fd(), renewals.as_fd(), conf.as_fd()]);
+        let ended = match handed.and_then(|()| command.spawn()) {
             Ok(child) => wait_for(Pid::from_raw(i32::try_from(child.id()).unwrap_or(-1))),
             Err(error) => {
-                log.say(Level::Critical, &format!("\"{}\" cannot be started: {error}", neatd.display()));
+                log.say(Level::Critical, &format!("neatd's supervisor cannot be started: {error}"));
                 None
             }
         };
-        if matches!(ended, Some(WaitStatus::Exited(_, 0))) || is_hung_up(lifeline.as_fd()) {
-            bury();
+        if matches!(ended, Some(Death::Exited(0))) || lifeline.is_cut() {
+            children::reap_orphans();
             sweep(&read.prefix);
             return 0;
         }
-        if let Some(status) = ended {
-            log.say(
-                Level::Critical,
-                &format!("neatd's supervisor {}; it is started anew", cause(status, None)),
-            );
+        if let Some(death) = ended {
+            let why = death.describe(false);
+            log.say(Level::Critical, &format!("neatd's supervisor {why}; it is started anew"));
         }
-        deaths = if born.elapsed() > WELL { 0 } else { deaths + 1 };
-        let pause = Duration::from_millis(10 << deaths.min(9));
-        let mut polled = [PollFd::new(lifeline.as_fd(), PollFlags::empty())];
+        // The first time at once.
+        let pause = if born.elapsed() > WELL { Duration::ZERO } else { backoff(deaths).min(MAX_PAUSE) };
+        deaths = if born.elapsed() > WELL { 1 } else { deaths.saturating_add(1) };
+        let mut polled = [lifeline.watched()];
         let _ = poll(&mut polled, PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
     }
 }
 
 /// Waits for the supervisor, and sees to what it left behind.
-fn wait_for(supervisor: Pid) -> Option<WaitStatus> {
+fn wait_for(supervisor: Pid) -> Option<Death> {
     loop {
-        match waitpid(None, None) {
-            Ok(status) if status.pid() == Some(supervisor) => return Some(status),
+        match children::reap(Wait::ForAny) {
+            Ok(Some((pid, death))) if pid == supervisor => return Some(death),
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(_) => return None,
         }
     }
-}
-
-fn is_hung_up(lifeline: std::os::fd::BorrowedFd<'_>) -> bool {
-    let mut polled = [PollFd::new(lifeline, PollFlags::empty())];
-    let _ = poll(&mut polled, PollTimeout::ZERO);
-    polled.iter().any(|one| one.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
 }

@@ -5,21 +5,39 @@
 //! through: requests of the server's connections into `Exchange`s for the engine. What this room must never know: a type of
 //! nginx, httpd or Python.
 
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)]
+mod children;
+#[allow(unsafe_code)]
 mod clients;
 mod control;
+#[allow(unsafe_code)]
 mod keeper;
 mod log;
+#[allow(unsafe_code)]
 mod privileges;
-mod scoreboard;
+#[allow(unsafe_code)]
 mod signals;
+mod sockets;
+#[allow(unsafe_code)]
 mod supervisor;
+#[allow(unsafe_code)]
 mod title;
+mod warden;
 mod worker;
+#[allow(unsafe_code)]
 mod zygote;
 
+use nix::sys::stat::{Mode, umask};
 use shared::launch;
 
+/// What files of an application are made with, unless its group says otherwise (`umask=`): nginx's own mask is 0 once it is a daemon.
+const UMASK: u32 = 0o022;
+
 fn main() {
+    signals::reset_inherited();
+    umask(Mode::from_bits_truncate(UMASK));
     let title = std::env::args().next().unwrap_or_default();
     let is_handed = launch::is_open(launch::LIFELINE) && launch::is_open(launch::CONF);
     let code = match title.strip_prefix("neatd: ") {
@@ -36,5 +54,8 @@ fn main() {
     };
     // Whatever Python or a library registered for the end of a process has been run, or is not to be.
     // SAFETY: ends the process.
-    unsafe { libc::_exit(code) }
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::_exit(code)
+    }
 }

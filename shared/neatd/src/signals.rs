@@ -9,6 +9,23 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
+/// Has this process meet signals as a new one does, whatever the server that started it blocks or ignores: nginx's master blocks
+/// most of them while it reloads, and exec keeps that (execve(2), signal(7)). SIGPIPE stays ignored, as Rust's runtime has it.
+pub fn reset_inherited() {
+    // No signal is refused: the set is empty, and every number is one of the system's.
+    let _ = SigSet::empty().thread_set_mask();
+    for number in (1..=libc::SIGRTMAX()).filter(|number| *number != libc::SIGPIPE) {
+        // SAFETY: asks for a disposition, and has what is ignored do what it does by default; no handler is replaced.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            let asked = libc::sigaction(number, std::ptr::null(), &raw mut action);
+            if asked == 0 && action.sa_sigaction == libc::SIG_IGN {
+                libc::signal(number, libc::SIG_DFL);
+            }
+        }
+    }
+}
+
 extern "C" fn write_down(number: i32) {
     shared::ffi::guard::guard("signal", (), || {
         let errno = nix::errno::Errno::last_raw();
@@ -50,4 +67,24 @@ fn read(descriptor: RawFd, into: &mut [u8]) -> usize {
     // SAFETY: reads into memory of the caller's.
     let read = unsafe { libc::read(descriptor, into.as_mut_ptr().cast(), into.len()) };
     usize::try_from(read).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_blocked_or_ignored_is_not_kept() {
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGCHLD);
+        blocked.add(Signal::SIGWINCH);
+        blocked.thread_block().unwrap();
+        // SAFETY: a signal that nothing here needs.
+        unsafe { nix::sys::signal::signal(Signal::SIGWINCH, SigHandler::SigIgn) }.unwrap();
+        reset_inherited();
+        assert_eq!(SigSet::thread_get_mask().unwrap(), SigSet::empty());
+        // SAFETY: as above.
+        let before = unsafe { nix::sys::signal::signal(Signal::SIGWINCH, SigHandler::SigDfl) }.unwrap();
+        assert_eq!(before, SigHandler::SigDfl);
+    }
 }

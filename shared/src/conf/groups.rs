@@ -5,6 +5,7 @@ use std::path::Path;
 use thiserror::Error;
 
 use super::group::ProcessGroup;
+use crate::fault::Fault;
 use crate::launch::handover::{GroupSpec, check_sockets};
 use crate::loader::locate::locate;
 use crate::preflight;
@@ -36,6 +37,29 @@ impl Choice {
     }
 }
 
+/// Which processes run an application, as decided for a request. There is no way from a group to the server's
+/// own processes: an application that has a group is one that its administrator wants nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs<G> {
+    /// The server's own.
+    Embedded,
+    /// Those of a group.
+    Group(G),
+}
+
+impl<G> Runs<G> {
+    /// The same with what `find` gives for the group.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn try_map<T, E>(self, find: impl FnOnce(G) -> Result<T, E>) -> Result<Runs<T>, E> {
+        match self {
+            Self::Embedded => Ok(Runs::Embedded),
+            Self::Group(group) => find(group).map(Runs::Group),
+        }
+    }
+}
+
 /// Why a request's group cannot run it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ChoiceError {
@@ -49,9 +73,26 @@ pub enum ChoiceError {
     },
     /// A variable may not choose it.
     #[error(
-        "the process group \"{0}\" is not one of those that a variable may choose here (WSGIRestrictProcess, wsgi_restrict_process)"
+        "the process group \"{0}\" is not one of those that a variable may choose here (WSGIRestrictProcess, \
+         wsgi_restrict_process)"
     )]
     Restricted(String),
+    /// It is declared, but not where this process took its configuration from.
+    #[error(
+        "this process of the server began before the process group \"{0}\" was declared: restart the server"
+    )]
+    NoPool(String),
+}
+
+impl ChoiceError {
+    /// What it is called in the table of faults.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Unknown { .. } | Self::Restricted(_) => Fault::NoGroup,
+            Self::NoPool(_) => Fault::NoPool,
+        }
+    }
 }
 
 /// The declared groups.
@@ -107,20 +148,29 @@ impl Groups {
         })
     }
 
-    /// The group that a variable chose, if it may.
+    /// Which processes run a request, given what was written and the values of the request's variables. Where
+    /// there is a list of those that a variable may choose, the server's own processes have to be in it too
+    /// (`%{GLOBAL}` or `embedded`), as in mod_wsgi: whoever sets the variable could otherwise run an
+    /// application as the server's user.
     ///
     /// # Errors
     /// [`ChoiceError`].
-    pub fn chosen(&self, name: &str, restricted: Option<&[String]>) -> Result<&ProcessGroup, ChoiceError> {
-        if restricted.is_some_and(|allowed| !allowed.iter().any(|one| one == name)) {
-            return Err(ChoiceError::Restricted(name.to_owned()));
+    pub fn decide(
+        &self,
+        written: &str,
+        restricted: Option<&[String]>,
+        variable: impl FnOnce(&str) -> Option<String>,
+    ) -> Result<Runs<&ProcessGroup>, ChoiceError> {
+        match Choice::read(written) {
+            Choice::Embedded => Ok(Runs::Embedded),
+            Choice::Named(name) => self.find(&name).map(Runs::Group),
+            Choice::Variable(name) => {
+                self.chosen_by_variable(&variable(&name).unwrap_or_default(), restricted)
+            }
         }
-        self.find(name)
     }
 
-    /// The group that the value of a variable chose, if it may; `None` for the server's own processes. Those
-    /// have to be in the list too where there is one (`%{GLOBAL}` or `embedded`), as in mod_wsgi: whoever
-    /// sets the variable could otherwise run an application as the server's user.
+    /// Which processes the value of a variable chose, if it may.
     ///
     /// # Errors
     /// [`ChoiceError`].
@@ -128,15 +178,14 @@ impl Groups {
         &self,
         value: &str,
         restricted: Option<&[String]>,
-    ) -> Result<Option<&ProcessGroup>, ChoiceError> {
+    ) -> Result<Runs<&ProcessGroup>, ChoiceError> {
         let is_embedded = |written: &str| Choice::read(written) == Choice::Embedded;
-        if !is_embedded(value) {
-            return self.chosen(value, restricted).map(Some);
+        let is_same = |one: &String| one == value || is_embedded(one) && is_embedded(value);
+        if restricted.is_some_and(|allowed| !allowed.iter().any(is_same)) {
+            let chosen = if is_embedded(value) { "embedded" } else { value };
+            return Err(ChoiceError::Restricted(chosen.to_owned()));
         }
-        if restricted.is_some_and(|allowed| !allowed.iter().any(|one| is_embedded(one))) {
-            return Err(ChoiceError::Restricted("embedded".to_owned()));
-        }
-        Ok(None)
+        if is_embedded(value) { Ok(Runs::Embedded) } else { self.find(value).map(Runs::Group) }
     }
 
     /// Has a group load a mount ahead of its first request.
@@ -196,9 +245,34 @@ mod tests {
         assert!(groups.find("shop").unwrap_err().to_string().contains("WSGIDaemonProcess"));
         declare(&mut groups, "shop").unwrap();
         assert!(groups.find("ship").unwrap_err().to_string().contains("declared are: shop"));
-        assert!(groups.chosen("shop", None).is_ok());
         let allowed = ["other".to_owned()];
-        assert_eq!(groups.chosen("shop", Some(&allowed)), Err(ChoiceError::Restricted("shop".into())));
+        assert_eq!(
+            groups.chosen_by_variable("shop", Some(&allowed)),
+            Err(ChoiceError::Restricted("shop".into()))
+        );
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_reached_is_no_reason_to_run_embedded() {
+        let mut groups = Groups::default();
+        declare(&mut groups, "shop").unwrap();
+        let reach = |written: &str, pool: Option<u8>| {
+            let runs = groups.decide(written, None, |_| Some("shop".to_owned()));
+            runs.and_then(|runs| {
+                runs.try_map(|group| pool.ok_or_else(|| ChoiceError::NoPool(group.name.clone())))
+            })
+        };
+        for written in ["shop", "%{ENV:GROUP}"] {
+            let error = reach(written, None).unwrap_err();
+            assert_eq!(error, ChoiceError::NoPool("shop".into()));
+            assert_eq!(error.fault().reply().status, 503);
+            assert_eq!(reach(written, Some(7)), Ok(Runs::Group(7)));
+        }
+        assert_eq!(reach("", None), Ok(Runs::Embedded));
+        // Nor is one that there is not.
+        assert!(matches!(reach("ship", Some(7)), Err(ChoiceError::Unknown { .. })));
+        let unset = groups.decide("%{ENV:GROUP}", Some(&["shop".to_owned()]), |_| None);
+        assert_eq!(unset, Err(ChoiceError::Restricted("embedded".into())));
     }
 
     #[test]
@@ -206,15 +280,17 @@ mod tests {
         let mut groups = Groups::default();
         declare(&mut groups, "shop").unwrap();
         let chosen = |value: &str, allowed: Option<&[String]>| {
-            groups.chosen_by_variable(value, allowed).map(|conf| conf.map(|conf| conf.name.clone()))
+            groups
+                .chosen_by_variable(value, allowed)
+                .and_then(|runs| runs.try_map(|conf| Ok(conf.name.clone())))
         };
         let (shop, both) = (["shop".to_owned()], ["shop".to_owned(), "%{GLOBAL}".to_owned()]);
         for embedded in ["", "%{GLOBAL}", "embedded"] {
-            assert_eq!(chosen(embedded, None), Ok(None));
-            assert_eq!(chosen(embedded, Some(&both)), Ok(None));
+            assert_eq!(chosen(embedded, None), Ok(Runs::Embedded));
+            assert_eq!(chosen(embedded, Some(&both)), Ok(Runs::Embedded));
             assert_eq!(chosen(embedded, Some(&shop)), Err(ChoiceError::Restricted("embedded".into())));
         }
-        assert_eq!(chosen("shop", Some(&shop)), Ok(Some("shop".into())));
+        assert_eq!(chosen("shop", Some(&shop)), Ok(Runs::Group("shop".into())));
         assert!(matches!(chosen("ship", None), Err(ChoiceError::Unknown { .. })));
         // A variable names no variable.
         assert!(matches!(chosen("%{ENV:OTHER}", None), Err(ChoiceError::Unknown { .. })));

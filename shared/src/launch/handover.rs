@@ -1,4 +1,4 @@
-//! What a server tells neatd: every process group, decided, and where to find what it needs.
+//! What a server hands to neatd: every process group, decided, and where to find what it needs.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::conf::group::ProcessGroup;
 
 /// The longest path of a Unix socket, in bytes (unix(7)).
-const LONGEST_SOCKET_PATH: usize = 107;
+const MAX_SOCKET_PATH: usize = 107;
 
 /// Everything that neatd has to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,9 +65,10 @@ pub fn check_sockets<'a>(prefix: &Path, groups: impl Iterator<Item = &'a str>) -
     for group in groups {
         let path = socket_path(prefix, group);
         // Room for the numbers that stand in a generation's own name and in a supervisor's mark.
-        if path.as_os_str().len() + 20 > LONGEST_SOCKET_PATH {
+        if path.as_os_str().len() + 20 > MAX_SOCKET_PATH {
             return Err(format!(
-                "the socket's path \"{}\" is too long; choose a shorter prefix for the sockets, or a shorter name for the group",
+                "the socket's path \"{}\" is too long; choose a shorter prefix for the sockets, or a shorter name \
+                 for the group",
                 path.display()
             ));
         }

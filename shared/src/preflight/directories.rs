@@ -150,7 +150,7 @@ fn permits(about: &Metadata, needed: u32, identity: &Identity) -> bool {
     } else {
         0
     };
-    about.mode() >> shift & needed == needed
+    (about.mode() >> shift) & needed == needed
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What users of `uwsgi_pass` know, under the names of this module: nginx's own directives of an upstream.
-//! nginx reads and judges them by itself, so that this table has words only. The module is not built when its
-//! directives are other ones than these, and `conf-examples/NGINX-UPSTREAM.md` is printed from it.
+//! One table makes nginx's own and the words of `conf-examples/NGINX-UPSTREAM.md`.
 
 use std::ffi::CStr;
 use std::fmt::Write;
@@ -20,246 +19,176 @@ pub struct UpstreamDirective {
     pub difference: &'static str,
 }
 
-const fn same(
-    name: &'static CStr,
-    syntax: &'static str,
-    default: &'static str,
-    doc: &'static str,
-) -> UpstreamDirective {
-    UpstreamDirective { name, syntax, default, doc, difference: "" }
-}
-
-const fn other(directive: UpstreamDirective, difference: &'static str) -> UpstreamDirective {
-    UpstreamDirective { difference, ..directive }
-}
-
 /// The one that stands in `http` only.
 const HTTP_ONLY: &CStr = c"wsgi_cache_path";
 
-/// All of them.
-pub const UPSTREAM_DIRECTIVES: &[UpstreamDirective] = &[
-    same(
-        c"wsgi_buffering",
-        "on\\|off",
-        "on",
-        "Whether nginx takes a response as fast as it comes, and a slow client keeps no Python thread",
-    ),
-    other(
-        same(c"wsgi_buffer_size", "size", "16k", "The buffer of a response's head"),
-        "The default is a page there; a head that is cached has to fit as a whole",
-    ),
-    same(
-        c"wsgi_buffers",
-        "number size",
-        "8 and a page each",
-        "The buffers of a response's body, for each connection",
-    ),
-    same(
-        c"wsgi_busy_buffers_size",
-        "size",
-        "twice the larger of `wsgi_buffer_size` and a buffer of `wsgi_buffers`",
-        "How much may be on its way to the client while the response is still being read",
-    ),
-    same(
-        c"wsgi_max_temp_file_size",
-        "size",
-        "1024m",
-        "How much of a response may lie in a file when the buffers are full; 0 for nothing",
-    ),
-    same(
-        c"wsgi_temp_file_write_size",
-        "size",
-        "twice the larger of `wsgi_buffer_size` and a buffer of `wsgi_buffers`",
-        "How much is written to such a file at a time",
-    ),
-    other(
-        same(
-            c"wsgi_temp_path",
-            "path [level1 [level2 [level3]]]",
-            "that of `uwsgi_temp_path`",
-            "Where such files lie",
-        ),
-        "nginx was built without a place of this module's own",
-    ),
-    other(
-        same(
-            c"wsgi_connect_timeout",
-            "time",
-            "the group's `connect-timeout`",
-            "How long a connection may take",
-        ),
-        "The default is 60s there; a socket of this machine answers at once",
-    ),
-    other(
-        same(
-            c"wsgi_send_timeout",
-            "time",
-            "the group's `socket-timeout`",
-            "How long the group may take nothing of a request",
-        ),
-        "The default is 60s there",
-    ),
-    other(
-        same(
-            c"wsgi_read_timeout",
-            "time",
-            "the group's `response-socket-timeout`",
-            "How long the group may send nothing of a response",
-        ),
-        "The default is 60s there; the group's `request-timeout` holds as well",
-    ),
-    other(
-        same(
-            c"wsgi_next_upstream",
-            "error\\|timeout\\|invalid_header\\|http_500\\|http_502\\|http_503\\|http_504\\|http_403\\|http_404\\|http_429\\|non_idempotent\\|off ...",
-            "only what surely never began",
-            "After which failures a request is asked again, over a new connection to the same group",
-        ),
-        "The default is `error timeout` there. Here a request whose process died while it served it is answered with 502 at once, since the next \
-         process would most likely die of it too; what is named here is added to the default. A request that a leaving process did not \
-         begin is always asked again; one that found no connection is, unless `off` is said. The statuses 502 and 504 are known to \
-         `proxy_next_upstream` only",
-    ),
-    other(
-        same(
-            c"wsgi_next_upstream_tries",
-            "number",
-            "2",
-            "How often a request is asked at most, the first time included; 0 stands for the default",
-        ),
-        "The default is as many as there are servers. Each try meets the same group, so that a request that kills its process ends so many \
-         of them",
-    ),
-    same(
-        c"wsgi_next_upstream_timeout",
-        "time",
-        "0",
-        "How long after the first try another one may begin; 0 for however long",
-    ),
-    same(
-        c"wsgi_ignore_client_abort",
-        "on\\|off",
-        "off",
-        "Whether a request goes on when its client has gone",
-    ),
-    same(
-        c"wsgi_force_ranges",
-        "on\\|off",
-        "off",
-        "Whether nginx answers for ranges whatever the application says about them",
-    ),
-    other(
-        same(
-            c"wsgi_limit_rate",
-            "rate",
-            "0",
-            "How many bytes a second are read of a buffered response; 0 for any number",
-        ),
-        "A file that the application hands over is not read by way of its process, and not limited; `limit_rate` is for that",
-    ),
-    same(
-        c"wsgi_hide_header",
-        "field",
-        "the `X-Accel-...` fields",
-        "A response header that the client does not get",
-    ),
-    same(c"wsgi_pass_header", "field", "none", "A response header that it gets all the same"),
-    same(
-        c"wsgi_ignore_headers",
-        "field ...",
-        "none",
-        "Response headers that nginx does not act upon: X-Accel-Redirect, X-Accel-Expires, X-Accel-Limit-Rate, X-Accel-Buffering, \
-         X-Accel-Charset, Expires, Cache-Control, Set-Cookie, Vary",
-    ),
-    other(
-        same(
-            c"wsgi_store",
-            "on\\|off\\|path",
-            "off",
-            "Whether complete responses with the status 200 are kept as files, below the root or at a path with variables",
-        ),
-        "A file that the application hands over is not stored again, nor is what a HEAD request gets",
-    ),
-    same(
-        c"wsgi_store_access",
-        "users:permissions ...",
-        "user:rw",
-        "The permissions of those files and directories",
-    ),
-    other(
-        same(c"wsgi_cache", "zone\\|off", "off", "The zone of shared memory that responses are cached by"),
-        "No variables; a file that the application hands over is not cached, since it lies ready",
-    ),
-    other(
-        same(c"wsgi_cache_key", "string", "`$host$request_uri`", "What a response is cached under"),
-        "There is no default there",
-    ),
-    same(
-        c"wsgi_cache_path",
-        "path keys_zone=name:size [levels=..] [use_temp_path=..] [inactive=..] [max_size=..] ...",
-        "none",
-        "Declares a cache",
-    ),
-    other(
-        same(
-            c"wsgi_cache_methods",
-            "GET\\|HEAD\\|POST ...",
-            "GET HEAD",
-            "The methods whose responses are cached; GET and HEAD always are",
-        ),
-        "A HEAD request is sent as GET where its answer is to be cached, as `proxy_pass` does",
-    ),
-    same(
-        c"wsgi_cache_valid",
-        "[code ...] time",
-        "none",
-        "How long a response holds that does not say so itself",
-    ),
-    same(c"wsgi_cache_min_uses", "number", "1", "After how many requests a response is cached"),
-    other(
-        same(
-            c"wsgi_cache_use_stale",
-            "error\\|timeout\\|invalid_header\\|updating\\|http_500\\|http_502\\|http_503\\|http_504\\|http_403\\|http_404\\|http_429\\|off ...",
-            "off",
-            "When an expired response is better than none",
-        ),
-        "`timeout` is the 504 of `request-timeout` as well, `http_500` an application that raised, `http_503` a group without a process or \
-         with a full queue",
-    ),
-    same(
-        c"wsgi_cache_max_range_offset",
-        "number",
-        "none",
-        "Requests for ranges that begin there or later go past the cache",
-    ),
-    same(
-        c"wsgi_cache_bypass",
-        "string ...",
-        "none",
-        "Conditions under which a response is not taken from the cache",
-    ),
-    same(c"wsgi_no_cache", "string ...", "none", "Conditions under which a response is not saved to it"),
-    same(c"wsgi_cache_lock", "on\\|off", "off", "Whether one request at a time fills a new entry"),
-    same(
-        c"wsgi_cache_lock_timeout",
-        "time",
-        "5s",
-        "After which time one that waits for that goes on, uncached",
-    ),
-    same(c"wsgi_cache_lock_age", "time", "5s", "After which time one more request is sent to fill the entry"),
-    same(
-        c"wsgi_cache_revalidate",
-        "on\\|off",
-        "off",
-        "Whether expired entries are asked for with `If-Modified-Since` and `If-None-Match`",
-    ),
-    same(
-        c"wsgi_cache_background_update",
-        "on\\|off",
-        "off",
-        "Whether an expired entry is fetched anew while the client gets the stale one",
-    ),
-];
+/// The rows of the table: name, value, and the words of the reference. A directive of nginx's upstreams is
+/// added here, and nowhere else.
+///
+/// `with` is a macro that gets all rows. This file makes the words of them, and nginx's module
+/// (`ngx_module/src/ffi/upstream_directives.rs`) nginx's directives. A value names how nginx reads the words,
+/// the field of `ngx_http_upstream_conf_t` that they are written to, and what it holds by default; `Own` ones
+/// have a setter in `ngx_module/src/upstream/directives/`, and `upstream/merge.rs` says defaults that depend
+/// on something.
+#[macro_export]
+macro_rules! nginx_upstream_directives {
+    ($with:ident) => {
+        $with! {
+            c"wsgi_buffering" Flag(buffering, 1) takes
+                "on\\|off", default "on",
+                "Whether nginx takes a response as fast as it comes, and a slow client keeps no Python \
+                 thread";
+            c"wsgi_buffer_size" Size(buffer_size) takes
+                "size", default "16k",
+                "The buffer of a response's head",
+                other "The default is a page there; a head that is cached has to fit as a whole";
+            c"wsgi_buffers" Buffers(bufs) takes
+                "number size", default "8 and a page each",
+                "The buffers of a response's body, for each connection";
+            c"wsgi_busy_buffers_size" Size(busy_buffers_size_conf) takes
+                "size", default "twice the larger of `wsgi_buffer_size` and a buffer of `wsgi_buffers`",
+                "How much may be on its way to the client while the response is still being read";
+            c"wsgi_max_temp_file_size" Size(max_temp_file_size_conf, 1 << 30) takes
+                "size", default "1024m",
+                "How much of a response may lie in a file when the buffers are full; 0 for nothing";
+            c"wsgi_temp_file_write_size" Size(temp_file_write_size_conf) takes
+                "size", default "twice the larger of `wsgi_buffer_size` and a buffer of `wsgi_buffers`",
+                "How much is written to such a file at a time";
+            c"wsgi_temp_path" Path(temp_path) takes
+                "path [level1 [level2 [level3]]]", default "that of `uwsgi_temp_path`",
+                "Where such files lie",
+                other "nginx was built without a place of this module's own";
+            c"wsgi_connect_timeout" Milliseconds(connect_timeout) takes
+                "time", default "the group's `connect-timeout`",
+                "How long a connection may take",
+                other "The default is 60s there; a socket of this machine answers at once";
+            c"wsgi_send_timeout" Milliseconds(send_timeout) takes
+                "time", default "the group's `socket-timeout`",
+                "How long the group may take nothing of a request",
+                other "The default is 60s there";
+            c"wsgi_read_timeout" Milliseconds(read_timeout) takes
+                "time", default "the group's `response-socket-timeout`",
+                "How long the group may send nothing of a response",
+                other "The default is 60s there; the group's `request-timeout` holds as well";
+            c"wsgi_next_upstream" RetryReasons(next_upstream) takes
+                "error\\|timeout\\|invalid_header\\|http_500\\|http_502\\|http_503\\|http_504\\|http_403\\|http_404\\|http_429\\|non_idempotent\\|off \
+                 ...", default "only what surely never began",
+                "After which failures a request is asked again, over a new connection to the same group",
+                other "The default is `error timeout` there. Here a request whose process died while it \
+                       served it is answered with 502 at once, since the next process would most likely die \
+                       of it too; what is named here is added to the default. A request that a leaving \
+                       process did not begin is always asked again; one that found no connection is, unless \
+                       `off` is said. The statuses 502 and 504 are known to `proxy_next_upstream` only";
+            c"wsgi_next_upstream_tries" Number(next_upstream_tries) takes
+                "number", default "2",
+                "How often a request is asked at most, the first time included; 0 stands for the default",
+                other "The default is as many as there are servers. Each try meets the same group, so that \
+                       a request that kills its process ends so many of them";
+            c"wsgi_next_upstream_timeout" Milliseconds(next_upstream_timeout, 0) takes
+                "time", default "0",
+                "How long after the first try another one may begin; 0 for however long";
+            c"wsgi_ignore_client_abort" Flag(ignore_client_abort, 0) takes
+                "on\\|off", default "off",
+                "Whether a request goes on when its client has gone";
+            c"wsgi_force_ranges" Flag(force_ranges, 0) takes
+                "on\\|off", default "off",
+                "Whether nginx answers for ranges whatever the application says about them";
+            c"wsgi_limit_rate" Rate(limit_rate) takes
+                "rate", default "0",
+                "How many bytes a second are read of a buffered response; 0 for any number",
+                other "A file that the application hands over is not read by way of its process, and not \
+                       limited; `limit_rate` is for that";
+            c"wsgi_hide_header" Texts(hide_headers) takes
+                "field", default "the `X-Accel-...` fields",
+                "A response header that the client does not get";
+            c"wsgi_pass_header" Texts(pass_headers) takes
+                "field", default "none",
+                "A response header that it gets all the same";
+            c"wsgi_ignore_headers" IgnoredHeaders(ignore_headers) takes
+                "field ...", default "none",
+                "Response headers that nginx does not act upon: X-Accel-Redirect, X-Accel-Expires, \
+                 X-Accel-Limit-Rate, X-Accel-Buffering, X-Accel-Charset, Expires, Cache-Control, \
+                 Set-Cookie, Vary";
+            c"wsgi_store" Own(NGX_CONF_TAKE1) takes
+                "on\\|off\\|path", default "off",
+                "Whether complete responses with the status 200 are kept as files, below the root or at a \
+                 path with variables",
+                other "A file that the application hands over is not stored again, nor is what a HEAD \
+                       request gets";
+            c"wsgi_store_access" Access(store_access, 0o600) takes
+                "users:permissions ...", default "user:rw",
+                "The permissions of those files and directories";
+            c"wsgi_cache" Own(NGX_CONF_TAKE1) takes
+                "zone\\|off", default "off",
+                "The zone of shared memory that responses are cached by",
+                other "No variables; a file that the application hands over is not cached, since it lies \
+                       ready";
+            c"wsgi_cache_key" Own(NGX_CONF_TAKE1) takes
+                "string", default "`$host$request_uri`",
+                "What a response is cached under",
+                other "There is no default there";
+            c"wsgi_cache_path" OwnOfHttp(NGX_CONF_2MORE) takes
+                "path keys_zone=name:size [levels=..] [use_temp_path=..] [inactive=..] [max_size=..] ...", default "none",
+                "Declares a cache";
+            c"wsgi_cache_methods" Methods(cache_methods) takes
+                "GET\\|HEAD\\|POST ...", default "GET HEAD",
+                "The methods whose responses are cached; GET and HEAD always are",
+                other "A HEAD request is sent as GET where its answer is to be cached, as `proxy_pass` does";
+            c"wsgi_cache_valid" Validity(cache_valid) takes
+                "[code ...] time", default "none",
+                "How long a response holds that does not say so itself";
+            c"wsgi_cache_min_uses" Number(cache_min_uses, 1) takes
+                "number", default "1",
+                "After how many requests a response is cached";
+            c"wsgi_cache_use_stale" RetryReasons(cache_use_stale) takes
+                "error\\|timeout\\|invalid_header\\|updating\\|http_500\\|http_502\\|http_503\\|http_504\\|http_403\\|http_404\\|http_429\\|off \
+                 ...", default "off",
+                "When an expired response is better than none",
+                other "`timeout` is the 504 of `request-timeout` as well, `http_500` an application that \
+                       raised, `http_503` a group without a process or with a full queue";
+            c"wsgi_cache_max_range_offset" Offset(cache_max_range_offset, i64::MAX) takes
+                "number", default "none",
+                "Requests for ranges that begin there or later go past the cache";
+            c"wsgi_cache_bypass" Predicates(cache_bypass) takes
+                "string ...", default "none",
+                "Conditions under which a response is not taken from the cache";
+            c"wsgi_no_cache" Predicates(no_cache) takes
+                "string ...", default "none",
+                "Conditions under which a response is not saved to it";
+            c"wsgi_cache_lock" Flag(cache_lock, 0) takes
+                "on\\|off", default "off",
+                "Whether one request at a time fills a new entry";
+            c"wsgi_cache_lock_timeout" Milliseconds(cache_lock_timeout, 5000) takes
+                "time", default "5s",
+                "After which time one that waits for that goes on, uncached";
+            c"wsgi_cache_lock_age" Milliseconds(cache_lock_age, 5000) takes
+                "time", default "5s",
+                "After which time one more request is sent to fill the entry";
+            c"wsgi_cache_revalidate" Flag(cache_revalidate, 0) takes
+                "on\\|off", default "off",
+                "Whether expired entries are asked for with `If-Modified-Since` and `If-None-Match`";
+            c"wsgi_cache_background_update" Flag(cache_background_update, 0) takes
+                "on\\|off", default "off",
+                "Whether an expired entry is fetched anew while the client gets the stale one";
+        }
+    };
+}
+
+macro_rules! words {
+    ($($name:literal $value:ident($($argument:tt)*) takes $syntax:literal, default $default:literal, $doc:literal
+        $(, other $difference:literal)?;)*) => {
+        /// All of them.
+        pub const UPSTREAM_DIRECTIVES: &[UpstreamDirective] = &[$(UpstreamDirective {
+            name: $name,
+            syntax: $syntax,
+            default: $default,
+            doc: $doc,
+            difference: concat!($($difference)?),
+        }),*];
+    };
+}
+
+nginx_upstream_directives!(words);
 
 /// The page, in Markdown.
 #[must_use]

@@ -1,41 +1,36 @@
 //! The supervisor: knows every group, follows the server, and decides.
 
-pub mod generation;
-pub mod group;
-mod memory;
-pub mod responder;
-pub mod sockets;
-
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{MsgFlags, recv};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use shared::launch;
 use shared::launch::handover::Handover;
+use shared::launch::lifeline::Lifeline;
+use shared::launch::renewal::{self, Receiver, RenewalError};
 use shared::log::Level;
 
+use crate::children::Wait;
 use crate::log::Log;
-use crate::signals;
-use group::{Group, Surroundings};
+use crate::warden::group::Group;
+use crate::warden::site::Site;
+use crate::{children, signals, sockets};
 
 /// How often the clock and the scripts are looked at, at most; and for each group, so that a thousand of them cost no more than a
 /// few.
 const TICK: Duration = Duration::from_millis(250);
 const TICK_OF_A_GROUP: Duration = Duration::from_millis(1);
-/// How long what an application left behind has to end by itself.
-const LAST_GRACE: Duration = Duration::from_millis(500);
 
 struct Supervisor {
     conf: Handover,
-    file: File,
-    lifeline: OwnedFd,
+    /// Where a supervisor that is started anew finds the configuration.
+    kept: File,
+    lifeline: Lifeline,
+    /// `None` when the master has ended: no configuration will come any more.
+    renewals: Option<Receiver>,
     signals: OwnedFd,
     log: Log,
     groups: BTreeMap<String, Group>,
@@ -44,22 +39,12 @@ struct Supervisor {
     stopping: bool,
 }
 
-/// Reads the configuration that the server wrote.
-///
-/// # Errors
-/// A sentence for the log.
-pub fn read_conf(file: &mut File) -> Result<Handover, String> {
-    let mut text = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut text)).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&text)
-        .map_err(|error| format!("the server's configuration cannot be read: {error}"))
-}
-
 /// The life of the supervisor; gives its exit code.
 pub fn live() -> i32 {
     // SAFETY: the keeper hands these over, and nothing was opened before.
-    let [lifeline, conf] = [launch::LIFELINE, launch::CONF].map(|number| unsafe { launch::take(number) });
-    match Supervisor::new(lifeline, File::from(conf)) {
+    let [lifeline, renewals, conf] =
+        [launch::LIFELINE, launch::RENEWALS, launch::CONF].map(|number| unsafe { launch::take(number) });
+    match Supervisor::new(Lifeline::new(lifeline), Receiver::new(renewals), File::from(conf)) {
         Ok(mut supervisor) => {
             supervisor.run();
             0
@@ -71,46 +56,26 @@ pub fn live() -> i32 {
     }
 }
 
-/// Has this process inherit whatever its descendants leave behind.
-pub fn adopt_orphans() {
-    // SAFETY: a flag of this process.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
-}
-
-/// Ends what is left of this process's children.
-pub fn bury() {
-    let begin = Instant::now();
-    let children = || {
-        let path = format!("/proc/self/task/{}/children", std::process::id());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect::<Vec<_>>()
-    };
-    loop {
-        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
-        {
-        }
-        let left = children();
-        if left.is_empty() {
-            return;
-        }
-        let signal = if begin.elapsed() < LAST_GRACE { Signal::SIGTERM } else { Signal::SIGKILL };
-        for pid in left {
-            // A child of this process that was not reaped: the number is still its.
-            let _ = kill(pid, signal);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 impl Supervisor {
-    fn new(lifeline: OwnedFd, mut file: File) -> Result<Self, String> {
-        adopt_orphans();
-        let conf = read_conf(&mut file)?;
+    fn new(lifeline: Lifeline, renewals: Receiver, mut kept: File) -> Result<Self, String> {
+        children::adopt_orphans();
+        let conf = renewal::kept(&mut kept).map_err(|error| error.to_string())?;
         let caught = [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT];
         let signals = signals::catch(&caught).map_err(|error| error.to_string())?;
         let log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
         let room = std::thread::available_parallelism().map_or(2, usize::from) * 2;
-        Ok(Self { conf, file, lifeline, signals, log, groups: BTreeMap::new(), room, stopping: false })
+        let renewals = Some(renewals);
+        Ok(Self {
+            conf,
+            kept,
+            lifeline,
+            renewals,
+            signals,
+            log,
+            groups: BTreeMap::new(),
+            room,
+            stopping: false,
+        })
     }
 
     fn run(&mut self) {
@@ -120,7 +85,7 @@ impl Supervisor {
         loop {
             self.begin();
             self.wait();
-            self.look_at_lifeline();
+            self.follow_the_server();
             for signal in signals::caught(&self.signals) {
                 match signal {
                     Signal::SIGHUP => self.renew_all("it was told to (SIGHUP)"),
@@ -128,12 +93,12 @@ impl Supervisor {
                     _ => {}
                 }
             }
-            self.each(|group, around| group.hear(around));
+            self.each(|group, site| group.recv(site));
             self.reap();
             if last.elapsed() >= self.tick() || self.stopping {
                 last = Instant::now();
                 let stopping = self.stopping;
-                self.each(|group, around| group.tick(around, stopping));
+                self.each(|group, site| group.tick(site, stopping));
             }
             self.groups.retain(|name, group| {
                 let wanted = !self.stopping && self.conf.groups.iter().any(|spec| spec.conf.name == *name);
@@ -143,7 +108,7 @@ impl Supervisor {
                 break;
             }
         }
-        bury();
+        children::reap_orphans();
         sockets::sweep(&self.conf.prefix);
     }
 
@@ -156,29 +121,28 @@ impl Supervisor {
     fn begin(&mut self) {
         let room = self.room;
         let mut loading = self.groups.values().filter(|group| group.is_loading()).count();
-        self.each(|group, around| {
-            if loading < room && group.begin(around) {
+        self.each(|group, site| {
+            if loading < room && group.begin(site) {
                 loading += 1;
             }
         });
     }
 
-    fn each(&mut self, mut work: impl FnMut(&mut Group, &mut Surroundings<'_>)) {
-        let mut around = Surroundings { conf: &self.conf, lifeline: &self.lifeline, log: &mut self.log };
+    fn each(&mut self, mut work: impl FnMut(&mut Group, &mut Site<'_>)) {
+        let mut site = Site::new(&self.conf, &self.lifeline, &mut self.log);
         for group in self.groups.values_mut() {
-            work(group, &mut around);
+            work(group, &mut site);
         }
     }
 
     fn wait(&mut self) {
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if !self.stopping {
-            polled.push(PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN));
+            polled.push(self.lifeline.watched());
+            polled.extend(self.renewals.iter().map(|one| PollFd::new(one.as_fd(), PollFlags::POLLIN)));
         }
         for group in self.groups.values() {
-            let generations = group.current.iter().chain(group.next.iter()).chain(group.old.iter());
-            polled.extend(generations.map(|one| PollFd::new(one.reports.as_fd(), PollFlags::POLLIN)));
-            polled.extend(group.unserved().map(|one| PollFd::new(one, PollFlags::POLLIN)));
+            polled.extend(group.descriptors().map(|one| PollFd::new(one, PollFlags::POLLIN)));
         }
         let tick = if self.stopping { Duration::from_millis(20) } else { self.tick() };
         let _ = poll(&mut polled, PollTimeout::try_from(tick).unwrap_or(PollTimeout::MAX));
@@ -186,28 +150,33 @@ impl Supervisor {
         self.groups.values_mut().for_each(Group::respond);
     }
 
-    fn look_at_lifeline(&mut self) {
+    fn follow_the_server(&mut self) {
         if self.stopping {
             return;
         }
-        let mut bytes = [0; 64];
-        match recv(self.lifeline.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => self.stop(),
-            Ok(_) => self.read_anew(),
-            Err(_) => {}
+        if self.lifeline.is_cut() {
+            self.stop();
+            return;
+        }
+        // A master that sends faster than this reads is read on the next turn.
+        match self.renewals.as_ref().map(Receiver::receive) {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(conf))) => self.take(conf),
+            Some(Err(RenewalError::Closed)) => self.renewals = None,
+            Some(Err(why)) => self.log.say(Level::Error, &why.to_string()),
         }
     }
 
-    fn read_anew(&mut self) {
-        match read_conf(&mut self.file) {
-            Ok(conf) => {
-                self.log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
-                self.conf = conf;
-                self.apply();
-            }
-            // It is written once more, and said then.
-            Err(why) => self.log.say(Level::Warning, &why),
+    fn take(&mut self, mut conf: Handover) {
+        // What is executed does not change while this runs.
+        conf.engine.clone_from(&self.conf.engine);
+        self.log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
+        if let Err(error) = renewal::keep(&mut self.kept, &conf) {
+            let why = format!("the new configuration is lost should the supervisor be started anew: {error}");
+            self.log.say(Level::Error, &why);
         }
+        self.conf = conf;
+        self.apply();
     }
 
     /// Makes the groups what the configuration says.
@@ -217,36 +186,30 @@ impl Supervisor {
             group.spec = spec.clone();
         }
         let names: Vec<String> = self.conf.groups.iter().map(|spec| spec.conf.name.clone()).collect();
-        self.each(|group, around| {
+        self.each(|group, site| {
             if names.contains(&group.spec.conf.name) {
-                group.removed = None;
-                group.renew(around);
+                group.keep(site);
             } else {
-                group.removed.get_or_insert_with(Instant::now);
+                group.remove();
             }
         });
     }
 
     fn renew_all(&mut self, why: &str) {
         self.log.say(Level::Notice, &format!("every process group is renewed: {why}"));
-        self.each(|group, around| group.renew(around));
+        self.each(|group, site| group.renew(site));
     }
 
     fn stop(&mut self) {
         if !std::mem::replace(&mut self.stopping, true) {
-            self.each(|group, _| group.stop(group.spec.conf.shutdown_timeout));
+            self.each(|group, site| group.stop(site, group.spec.conf.shutdown_timeout));
         }
     }
 
     fn reap(&mut self) {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(status) => {
-                    let mut known = false;
-                    self.each(|group, around| known = known || group.has_ended(around, status));
-                }
-            }
+        while let Ok(Some((pid, death))) = children::reap(Wait::AnyEnded) {
+            let mut known = false;
+            self.each(|group, site| known = known || group.has_ended(site, pid, death));
         }
     }
 }

@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, recv, sendmsg, shutdown};
+use shared::exchange::SendError;
 use shared::wire::decode::Side;
 use shared::wire::session::WorkerSide;
 use shared::wire::{Reader, encode};
 
-/// Nobody serves a request of it: who leads reads it.
+/// Nobody serves a request of it: the leader reads it.
 const RESTING: u8 = 0;
 /// A thread serves a request of it and reads it.
 const SERVED: u8 = 1;
 /// The same, and something has come meanwhile.
-const STIRRED: u8 = 2;
+const READABLE: u8 = 2;
 
 /// What has come.
 #[derive(Debug)]
@@ -120,6 +121,36 @@ impl Connection {
         }
     }
 
+    /// Sends all of `bytes`, and waits for room where there is none.
+    ///
+    /// # Errors
+    /// The server is gone.
+    pub fn send_all(&self, mut bytes: &[u8]) -> Result<(), SendError> {
+        while !bytes.is_empty() {
+            match self.send(&[IoSlice::new(bytes)], None) {
+                Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
+                Err(nix::Error::EAGAIN) => {
+                    self.wait(PollFlags::POLLOUT, None);
+                }
+                Err(_) => return Err(SendError::Disconnected),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the server that no further request is taken, unless one is served.
+    pub fn send_go_away(&self) {
+        let mut inbound = self.inbound();
+        if !self.is_resting() || std::mem::replace(&mut inbound.closing, true) {
+            return;
+        }
+        let mut outbound = self.outbound();
+        let mut bytes = std::mem::take(&mut outbound.buffer);
+        encode::go_away(&mut bytes);
+        // A server that is gone has nothing to be told.
+        let _ = self.send(&[IoSlice::new(&bytes)], None);
+    }
+
     /// Cuts it off.
     pub fn cut(&self) {
         // A socket that is gone is cut off already.
@@ -132,8 +163,8 @@ impl Connection {
     }
 
     /// Notes that something has come; `true` when the caller is to read it.
-    pub fn stir(&self) -> bool {
-        let swapped = self.phase.compare_exchange(SERVED, STIRRED, Ordering::AcqRel, Ordering::Acquire);
+    pub fn note_readable(&self) -> bool {
+        let swapped = self.phase.compare_exchange(SERVED, READABLE, Ordering::AcqRel, Ordering::Acquire);
         swapped == Err(RESTING)
     }
 
@@ -144,7 +175,7 @@ impl Connection {
 
     /// The request has ended; `true` when something has come meanwhile that has to be read.
     pub fn rest(&self) -> bool {
-        self.phase.swap(RESTING, Ordering::AcqRel) == STIRRED
+        self.phase.swap(RESTING, Ordering::AcqRel) == READABLE
     }
 
     /// Whether no thread serves a request of it.
@@ -166,11 +197,10 @@ impl Connection {
     }
 
     /// Waits until there is something to receive, or room to send; `false` when neither came in time.
-    pub fn wait(&self, what: PollFlags, patience: Option<Duration>) -> bool {
+    pub fn wait(&self, what: PollFlags, timeout: Option<Duration>) -> bool {
         let mut polled = [PollFd::new(self.borrow(), what)];
-        let timeout = patience.map_or(PollTimeout::NONE, |patience| {
-            PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX)
-        });
+        let timeout = timeout
+            .map_or(PollTimeout::NONE, |timeout| PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX));
         !matches!(poll(&mut polled, timeout), Ok(0))
     }
 

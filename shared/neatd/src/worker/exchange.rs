@@ -13,35 +13,20 @@ use shared::http::key::Key;
 use shared::http::packed::get;
 use shared::log::Level;
 use shared::wire::frame::LONGEST_DATA;
-use shared::wire::{BodyMode, Frame, Kind, encode};
+use shared::wire::{Kind, encode};
 use shared::wsgi::response::ResponseHead;
 
+use super::arrival::Arrival;
+use super::body::Input;
 use super::connection::{Connection, Outbound, is_gone};
 use super::hub::Hub;
 
 /// Blocks up to this size are copied to those before them, so that a whole response leaves in one call to the system.
-const GATHERED: usize = 16 * 1024;
+const MAX_GATHERED: usize = 16 * 1024;
 /// So much of a response fits into an empty socket without waiting.
-const INSTANT: usize = 64 * 1024;
-/// How much of a pulled body is asked for at a time, at most.
-const PULL: u32 = 64 * 1024;
-/// How much is received at a time.
-const PORTION: usize = 64 * 1024;
-
-/// How the body comes.
-#[derive(Debug)]
-enum Input {
-    Empty,
-    Memory(Vec<u8>),
-    Stream {
-        /// What came with the head.
-        first: Vec<u8>,
-        used: usize,
-        /// Whether it has to be asked for, and whether that was done.
-        pulled: Option<bool>,
-        ended: Result<bool, BodyError>,
-    },
-}
+const MAX_INSTANT: usize = 64 * 1024;
+/// How much of a file is read at a time.
+const READ_SIZE: usize = 64 * 1024;
 
 /// A request and its response.
 #[derive(Debug)]
@@ -61,42 +46,16 @@ pub struct DaemonExchange {
     pub arrived: Instant,
 }
 
-/// What is known of a request when its head has come.
-pub struct Arrival {
-    /// Its number.
-    pub number: u16,
-    /// The packed entries of its mount, and its own behind them.
-    pub packed: Vec<u8>,
-    /// How long the first part is.
-    pub mount_length: usize,
-    /// How the body comes.
-    pub mode: BodyMode,
-    /// What of the body came with the head.
-    pub body: Vec<u8>,
-    /// Whether that is all of it, or an error instead.
-    pub ended: Result<bool, BodyError>,
-}
-
 impl DaemonExchange {
     /// A request that has come.
     pub fn new(connection: Arc<Connection>, hub: Arc<Hub>, arrival: Arrival) -> Self {
-        let input = match (arrival.mode, arrival.ended) {
-            (BodyMode::None, _) => Input::Empty,
-            (_, Ok(true)) => Input::Memory(arrival.body),
-            (mode, ended) => Input::Stream {
-                first: arrival.body,
-                used: 0,
-                pulled: (mode == BodyMode::Pulled).then_some(false),
-                ended,
-            },
-        };
         Self {
             connection,
             hub,
             number: arrival.number,
             packed: arrival.packed,
             mount_length: arrival.mount_length,
-            input,
+            input: Input::new(arrival.mode, arrival.body, arrival.ended),
             written: 0,
             unflushed: false,
             ended: false,
@@ -123,30 +82,15 @@ impl DaemonExchange {
 
     /// The request as the frame that it came in, and whatever was received behind it, for another worker. `None` when that is
     /// longer than `most`, or a part of it has been used.
-    pub fn packet(&self, most: usize) -> Option<Vec<u8>> {
-        let mode = match &self.input {
-            Input::Empty => BodyMode::None,
-            Input::Stream { pulled: Some(_), .. } => BodyMode::Pulled,
-            _ => BodyMode::Pushed,
-        };
-        let mut packet = Vec::with_capacity(self.packed.len() + 64);
-        let fits = encode::request(&mut packet, self.number, self.mount(), self.head(), mode);
-        match &self.input {
-            Input::Empty => {}
-            Input::Memory(body) => {
-                encode::data(&mut packet, Kind::Body, self.number, body);
-                encode::body_end(&mut packet, self.number);
-            }
-            Input::Stream { first, ended, .. } => {
-                if *ended != Ok(false) {
-                    return None;
-                }
-                encode::data(&mut packet, Kind::Body, self.number, first);
-            }
+    pub fn handover(&self, most: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.packed.len() + 64);
+        let fits = encode::request(&mut bytes, self.number, self.mount(), self.head(), self.input.mode());
+        if !self.input.encode(&mut bytes, self.number) {
+            return None;
         }
         let inbound = self.connection.inbound();
-        packet.extend_from_slice(inbound.pending.get(inbound.used..).unwrap_or_default());
-        (fits && packet.len() <= most && !inbound.reader.is_in_frame()).then_some(packet)
+        bytes.extend_from_slice(inbound.pending.get(inbound.used..).unwrap_or_default());
+        (fits && bytes.len() <= most && !inbound.reader.is_in_frame()).then_some(bytes)
     }
 
     /// Lets go of a request that another worker has taken over: nothing is answered here.
@@ -226,14 +170,14 @@ impl DaemonExchange {
     fn send_read(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SendError> {
         let file = file.try_clone_to_owned().map(std::fs::File::from).map_err(|_| SendError::Server)?;
         let (mut at, end) = (offset, offset.saturating_add(length));
-        let mut portion = vec![0; PORTION];
+        let mut buffer = vec![0; READ_SIZE];
         while at < end {
-            let room = usize::try_from(end - at).unwrap_or(PORTION).min(PORTION);
-            let read = file.read_at(portion.get_mut(..room).unwrap_or_default(), at);
+            let room = usize::try_from(end - at).unwrap_or(READ_SIZE).min(READ_SIZE);
+            let read = file.read_at(buffer.get_mut(..room).unwrap_or_default(), at);
             match read.unwrap_or(0) {
                 0 => return Err(SendError::Server),
                 read => {
-                    self.send(portion.get(..read).unwrap_or_default())?;
+                    self.send(buffer.get(..read).unwrap_or_default())?;
                     at += read as u64;
                 }
             }
@@ -252,92 +196,11 @@ impl Exchange for DaemonExchange {
     }
 
     fn body(&self) -> Body<'_> {
-        match &self.input {
-            Input::Empty => Body::Empty,
-            Input::Memory(body) => Body::Memory(body),
-            Input::Stream { .. } => Body::Stream,
-        }
+        self.input.body()
     }
 
     fn read_body(&mut self, into: &mut [u8]) -> Result<usize, BodyError> {
-        let Input::Stream { first, used, pulled, ended } = &mut self.input else { return Ok(0) };
-        let rest = first.get(*used..).unwrap_or_default();
-        if !rest.is_empty() {
-            let taken = into.iter_mut().zip(rest).map(|(place, byte)| *place = *byte).count();
-            *used += taken;
-            return Ok(taken);
-        }
-        if (*ended)? || into.is_empty() {
-            return Ok(0);
-        }
-        let connection = Arc::clone(&self.connection);
-        loop {
-            let mut inbound = connection.inbound();
-            let inbound = &mut *inbound;
-            // A portion of data is never longer than the bytes that it is read from.
-            let from = inbound.pending.get(inbound.used..).unwrap_or_default();
-            let mut input = from.get(..into.len()).unwrap_or(from);
-            let before = input.len();
-            let received = inbound.reader.next(&mut input).map_err(|_| BodyError::Malformed)?;
-            inbound.used += before - input.len();
-            if let Some(received) = received {
-                inbound.requests.take(&received).map_err(|_| BodyError::Malformed)?;
-                match received.frame {
-                    Frame::Body(data) => {
-                        into.iter_mut().zip(data).for_each(|(place, byte)| *place = *byte);
-                        let length = data.len();
-                        if pulled.is_some() && !inbound.reader.is_in_frame() {
-                            // That was one portion; the next one has to be asked for.
-                            *pulled = Some(false);
-                        }
-                        return Ok(length);
-                    }
-                    Frame::BodyEnd => {
-                        *ended = Ok(true);
-                        return Ok(0);
-                    }
-                    Frame::BodyFailed(error) => {
-                        *ended = Err(error);
-                        return Err(error);
-                    }
-                    _ => return Err(BodyError::Malformed),
-                }
-            }
-            if inbound.used < inbound.pending.len() {
-                continue;
-            }
-            inbound.used = 0;
-            inbound.pending.resize(PORTION, 0);
-            let received = connection.receive(&mut inbound.pending);
-            inbound.pending.truncate(*received.as_ref().unwrap_or(&0));
-            match received {
-                Ok(0) => {
-                    *ended = Err(BodyError::Disconnected);
-                    return Err(BodyError::Disconnected);
-                }
-                Ok(_) => {}
-                Err(Errno::EAGAIN) => {
-                    let mut outbound = connection.outbound();
-                    if let Some(false) = pulled {
-                        *pulled = Some(true);
-                        let most = u32::try_from(into.len()).unwrap_or(PULL).min(PULL);
-                        encode::want_body(&mut outbound.buffer, self.number, most);
-                    }
-                    // Whatever waits may be what the client waits for before it sends more.
-                    let waits = std::mem::take(&mut outbound.buffer);
-                    outbound.head_at = None;
-                    drop(outbound);
-                    if !waits.is_empty() {
-                        send_all(&connection, &waits).map_err(|_| BodyError::Disconnected)?;
-                    }
-                    self.hub.away(|| connection.wait(PollFlags::POLLIN, None));
-                }
-                Err(_) => {
-                    *ended = Err(BodyError::Disconnected);
-                    return Err(BodyError::Disconnected);
-                }
-            }
-        }
+        self.input.read(&self.connection, &self.hub, self.number, into)
     }
 
     fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), SendError> {
@@ -375,7 +238,7 @@ impl Exchange for DaemonExchange {
         for part in data.chunks(LONGEST_DATA) {
             let header = encode::header(Kind::Chunk, self.number, part.len());
             outbound.buffer.extend_from_slice(&header);
-            if outbound.buffer.len() + part.len() <= GATHERED {
+            if outbound.buffer.len() + part.len() <= MAX_GATHERED {
                 outbound.buffer.extend_from_slice(part);
             } else {
                 self.write(&mut outbound, part, None)?;
@@ -433,7 +296,7 @@ impl Exchange for DaemonExchange {
         outbound.head_at = None;
         encode::log(&mut frame, self.number, level, message);
         let sent =
-            if outbound.closed { Err(SendError::Disconnected) } else { send_all(&self.connection, &frame) };
+            if outbound.closed { Err(SendError::Disconnected) } else { self.connection.send_all(&frame) };
         if sent.is_err() {
             outbound.closed = true;
             drop(outbound);
@@ -442,22 +305,8 @@ impl Exchange for DaemonExchange {
     }
 
     fn send_is_instant(&self, bytes: usize) -> bool {
-        self.written + bytes < INSTANT
+        self.written + bytes < MAX_INSTANT
     }
-}
-
-/// Sends all of `bytes`, and waits for room where there is none.
-fn send_all(connection: &Connection, mut bytes: &[u8]) -> Result<(), SendError> {
-    while !bytes.is_empty() {
-        match connection.send(&[IoSlice::new(bytes)], None) {
-            Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
-            Err(Errno::EAGAIN) => {
-                connection.wait(PollFlags::POLLOUT, None);
-            }
-            Err(_) => return Err(SendError::Disconnected),
-        }
-    }
-    Ok(())
 }
 
 impl Drop for DaemonExchange {

@@ -11,18 +11,30 @@ use nix::sys::socket::{
 use super::exchange::DaemonExchange;
 
 /// The longest request that moves, in bytes; a longer one waits where it is.
-const LONGEST: usize = 128 * 1024;
+const MAX_REQUEST: usize = 128 * 1024;
 
 /// What is before the request: the number of the connection's last exchange, and whether the hello is still to be said.
 const HEADER: usize = 4;
 
-/// One inbox for each place on the board, made before the workers are forked, so that each has all of them.
-pub struct Inboxes {
+/// A socket pair for each slot on the scoreboard, made before the workers are forked, so that each has all of them.
+pub struct Handovers {
     pairs: Vec<(OwnedFd, OwnedFd)>,
 }
 
-impl Inboxes {
-    /// As many as there are places.
+/// A request that another worker has handed over.
+pub struct Handover {
+    /// The connection.
+    pub socket: OwnedFd,
+    /// The number of its last exchange.
+    pub last_exchange: u16,
+    /// Whether the hello is still to be said.
+    pub is_new: bool,
+    /// What came over it.
+    pub bytes: Vec<u8>,
+}
+
+impl Handovers {
+    /// As many as there are slots.
     ///
     /// # Errors
     /// The system's.
@@ -31,35 +43,45 @@ impl Inboxes {
         let mut pairs = Vec::with_capacity(count);
         for _ in 0..count {
             let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-            setsockopt(&theirs, sockopt::SndBuf, &(4 * LONGEST))?;
+            setsockopt(&theirs, sockopt::SndBuf, &(4 * MAX_REQUEST))?;
             pairs.push((ours, theirs));
         }
         Ok(Self { pairs })
     }
 
-    /// Where requests for a place come in.
+    /// Where requests for a slot come in.
     pub fn own(&self, slot: usize) -> Option<&OwnedFd> {
         self.pairs.get(slot).map(|(ours, _)| ours)
     }
 
-    /// Sends a request to the worker of a place; `false` where that cannot be done now.
+    /// Sends a request to the worker of a slot; `false` where that cannot be done now.
     pub fn send(&self, slot: usize, exchange: &DaemonExchange) -> bool {
-        let Some((_, theirs)) = self.pairs.get(slot) else { return false };
+        let Some(request) = exchange.handover(MAX_REQUEST) else { return false };
         let connection = exchange.connection();
-        let Some(packet) = exchange.packet(LONGEST) else { return false };
-        let [low, high] = exchange.number().wrapping_sub(1).to_le_bytes();
-        let header = [low, high, u8::from(connection.is_new()), 0];
-        let descriptors: [RawFd; 1] = [connection.descriptor()];
+        self.send_request(
+            slot,
+            connection.descriptor(),
+            exchange.number().wrapping_sub(1),
+            connection.is_new(),
+            &request,
+        )
+    }
+
+    fn send_request(&self, slot: usize, socket: RawFd, last: u16, is_new: bool, request: &[u8]) -> bool {
+        let Some((_, theirs)) = self.pairs.get(slot) else { return false };
+        let [low, high] = last.to_le_bytes();
+        let header = [low, high, u8::from(is_new), 0];
+        let descriptors = [socket];
         let control = [ControlMessage::ScmRights(&descriptors)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let parts = [IoSlice::new(&header), IoSlice::new(&packet)];
+        let parts = [IoSlice::new(&header), IoSlice::new(request)];
         sendmsg::<()>(theirs.as_raw_fd(), &parts, &control, flags, None).is_ok()
     }
 
-    /// Takes the next request out of an inbox: the connection, its last exchange, whether to greet, and what came.
-    pub fn receive(&self, slot: usize) -> Option<(OwnedFd, u16, bool, Vec<u8>)> {
+    /// Takes the next request that was handed to the worker of a slot.
+    pub fn receive(&self, slot: usize) -> Option<Handover> {
         let ours = self.own(slot)?;
-        let mut bytes = vec![0; LONGEST + HEADER];
+        let mut bytes = vec![0; MAX_REQUEST + HEADER];
         let mut space = nix::cmsg_space!([RawFd; 1]);
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
         let mut parts = [IoSliceMut::new(&mut bytes)];
@@ -71,8 +93,36 @@ impl Inboxes {
         })?;
         // SAFETY: the kernel made it for this process just now.
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        let (header, rest) = bytes.get(..length)?.split_at_checked(HEADER)?;
-        let [low, high, greet, _] = header.first_chunk::<HEADER>().copied()?;
-        Some((socket, u16::from_le_bytes([low, high]), greet != 0, rest.to_vec()))
+        let (header, request) = bytes.get(..length)?.split_at_checked(HEADER)?;
+        let [low, high, is_new, _] = header.first_chunk::<HEADER>().copied()?;
+        let last_exchange = u16::from_le_bytes([low, high]);
+        Some(Handover { socket, last_exchange, is_new: is_new != 0, bytes: request.to_vec() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_request_is_handed_over_with_its_connection() {
+        let handovers = Handovers::new(2).unwrap();
+        let (mut server, connection) = UnixStream::pair().unwrap();
+        assert!(handovers.receive(1).is_none());
+        assert!(handovers.send_request(1, connection.as_raw_fd(), 0xfffe, true, b"request"));
+        drop(connection);
+        assert!(handovers.receive(0).is_none(), "it is for the other one");
+        let taken = handovers.receive(1).unwrap();
+        assert_eq!(
+            (taken.last_exchange, taken.is_new, taken.bytes.as_slice()),
+            (0xfffe, true, &b"request"[..])
+        );
+        UnixStream::from(taken.socket).write_all(b"response").unwrap();
+        let mut response = String::new();
+        server.read_to_string(&mut response).unwrap();
+        assert_eq!(response, "response");
+        assert!(!handovers.send_request(2, server.as_raw_fd(), 0, false, b""), "nobody has that slot");
     }
 }

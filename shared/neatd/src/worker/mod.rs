@@ -1,11 +1,16 @@
 //! A worker: a process that serves requests, forked by its group's zygote.
 
-pub mod connection;
-pub mod exchange;
+mod arrival;
+mod body;
+mod connection;
+mod connections;
+mod exchange;
+#[allow(unsafe_code)]
 pub mod handover;
-pub mod hub;
-pub mod reading;
-pub mod watchdog;
+mod hub;
+mod leader;
+mod queue;
+mod watchdog;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
@@ -21,50 +26,52 @@ use shared::log::Level;
 
 use crate::clients::AllowedClients;
 use crate::control::{self, Report};
-use crate::scoreboard::{Scoreboard, now};
 use crate::signals;
-use handover::Inboxes;
-use hub::{Hub, Limits, Requests};
+use crate::warden::lines::Line;
+use crate::warden::scoreboard::{Scoreboard, now};
+use handover::Handovers;
+use hub::{Hub, Limits};
+use leader::Requests;
 use watchdog::Watchdog;
 
 /// How long application threads may go on when the process ends, at most.
-const PATIENCE: Duration = Duration::from_secs(3);
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where lines that belong to no request go, and who is told about this process.
+/// Where lines that belong to no request go, and what this process reports.
 static REPORTS: OnceLock<OwnedFd> = OnceLock::new();
 
-/// Has `log` and `report` go to the supervisor. The first word counts: forked workers inherit it.
+/// Has `log` and `report` go to the warden. The first call counts: forked workers inherit it.
 pub fn report_to(reports: OwnedFd) {
     let _ = REPORTS.set(reports);
 }
 
-/// Tells the supervisor; on standard error where it cannot be told.
+/// Reports to the warden; a line goes to standard error where that cannot be done.
 pub fn report(report: &Report) {
-    let told = REPORTS.get().is_some_and(|reports| control::tell(reports, report));
-    if let (false, Report::Log { text, .. }) = (told, report) {
-        eprintln!("{text}");
+    let is_sent = REPORTS.get().is_some_and(|reports| control::send(reports, report));
+    if let (false, Report::Line(line)) = (is_sent, report) {
+        eprintln!("{}", line.text());
     }
 }
 
 /// Writes a line that belongs to no request.
 pub fn log(level: Level, text: &[u8]) {
-    report(&Report::Log { pid: std::process::id(), level: level as u32, text: control::cut(text) });
+    report(&Report::Line(Line::new(level, text)));
 }
 
 /// What a worker needs.
 pub struct Setup<'a> {
     /// Its group.
     pub conf: &'a ProcessGroup,
-    /// The generation's board, and its place there.
+    /// The generation's scoreboard.
     pub board: Arc<Scoreboard>,
-    /// Its place.
+    /// Its slot there.
     pub slot: usize,
-    /// Everybody's inboxes.
-    pub inboxes: Inboxes,
+    /// Where each worker takes requests from others.
+    pub handovers: Handovers,
     /// The group's socket.
     pub listener: OwnedFd,
-    /// Who may ask.
-    pub peers: AllowedClients,
+    /// Who may connect.
+    pub clients: AllowedClients,
     /// What could not be loaded.
     pub failed: Vec<String>,
 }
@@ -83,18 +90,18 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
         queue_timeout: conf.queue_timeout,
         send_timeout: conf.socket_timeout,
         buffers: (conf.send_buffer_size, conf.receive_buffer_size),
-        peers: setup.peers,
+        clients: setup.clients,
         header_line: usize::try_from(conf.header_buffer_size).unwrap_or(usize::MAX),
     };
     let board = Arc::clone(&setup.board);
-    let hub = Hub::new(setup.listener, setup.inboxes, setup.board, setup.slot, limits, log)?;
+    let hub = Hub::new(setup.listener, setup.handovers, setup.board, setup.slot, limits, log)?;
     let mut running = Vec::new();
     for number in 0..threads {
         let hub = Arc::clone(&hub);
         let size = usize::try_from(conf.stack_size).unwrap_or(8 << 20);
         let life = move || {
             guard("a thread of Python's", (), || {
-                hub.join(number);
+                hub.queue.join(number);
                 engine.serve(&Requests(hub));
             });
         };
@@ -111,7 +118,7 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
             guard("the pulse", (), || {
                 loop {
                     engine.pulse();
-                    board.slot(slot).pulse.store(now(), std::sync::atomic::Ordering::Relaxed);
+                    board.score(slot).pulse.store(now(), std::sync::atomic::Ordering::Relaxed);
                     thread::sleep(pause);
                 }
             });
@@ -141,6 +148,6 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
         // It ended, or it panicked, which was told.
         let _ = thread.join();
     }
-    engine.stop(PATIENCE.min(conf.shutdown_timeout));
+    engine.stop(STOP_TIMEOUT.min(conf.shutdown_timeout));
     Ok(())
 }

@@ -14,14 +14,15 @@ use shared::loader::load::Engine;
 use shared::log::Level;
 use shared::wire::encode;
 
-use super::hub::{Hub, Served};
+use super::hub::Hub;
+use super::queue::Served;
 use super::{log, report};
 use crate::control::Report;
-use crate::scoreboard::Scoreboard;
+use crate::warden::scoreboard::Scoreboard;
 
-/// How far a thread's request has come.
+/// What was done about a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Step {
     Interrupted,
     Answered,
 }
@@ -36,7 +37,7 @@ pub struct Watchdog {
     board: Arc<Scoreboard>,
     slot: usize,
     /// For each thread the request that something was done about: when it began.
-    stages: Vec<Option<(u16, u64, Stage)>>,
+    steps: Vec<Option<(u16, u64, Step)>>,
 }
 
 impl Watchdog {
@@ -57,7 +58,7 @@ impl Watchdog {
             hub,
             board,
             slot,
-            stages: vec![None; threads],
+            steps: vec![None; threads],
         }
     }
 
@@ -70,16 +71,16 @@ impl Watchdog {
     /// Does what is due.
     pub fn look(&mut self) {
         let Some(timeout) = self.timeout else { return };
-        for (number, place) in self.board.threads(self.slot).iter().enumerate() {
-            let Some((text, elapsed)) = place.request() else { continue };
-            if elapsed < timeout || place.away.load(Ordering::Acquire) != 0 {
+        for (number, score) in self.board.threads(self.slot).iter().enumerate() {
+            let Some((text, elapsed)) = score.request() else { continue };
+            if elapsed < timeout || score.away.load(Ordering::Acquire) != 0 {
                 continue;
             }
-            let Some(served) = self.hub.served().get(number).cloned().flatten() else { continue };
-            let Some(stage) = self.stages.get_mut(number) else { continue };
+            let Some(served) = self.hub.queue.served().get(number).cloned().flatten() else { continue };
+            let Some(step) = self.steps.get_mut(number) else { continue };
             let now = (served.number, served.connection.token);
             let before =
-                stage.filter(|(exchange, token, _)| (*exchange, *token) == now).map(|(.., stage)| stage);
+                step.filter(|(exchange, token, _)| (*exchange, *token) == now).map(|(.., step)| step);
             let about = format!(
                 "{text} of the process group {} has run for {:.1} s",
                 self.group,
@@ -87,11 +88,11 @@ impl Watchdog {
             );
             match before {
                 None => {
-                    *stage = Some((now.0, now.1, Stage::Interrupted));
+                    *step = Some((now.0, now.1, Step::Interrupted));
                     interrupt(self.engine, served, about);
                 }
-                Some(Stage::Interrupted) if elapsed >= timeout + self.grace => {
-                    *stage = Some((now.0, now.1, Stage::Answered));
+                Some(Step::Interrupted) if elapsed >= timeout + self.grace => {
+                    *step = Some((now.0, now.1, Step::Answered));
                     answer(&served);
                     let why = format!("{about} and did not end on RequestTimeout");
                     report(&Report::Replace { slot: self.slot, why });

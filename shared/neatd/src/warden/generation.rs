@@ -1,0 +1,284 @@
+//! A generation of a group: one zygote, its workers, and the socket that they listen at.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use shared::launch;
+use shared::launch::handover::GroupSpec;
+
+use super::limits::Sample;
+use super::memory::{memory_of, oom_kills};
+use super::scoreboard::{self, Scoreboard};
+use super::site::Site;
+use super::workers::{Phase, Worker, Workers, jitter};
+use crate::children;
+use crate::control::{self, Command, Received, Report, ZygoteConf};
+use crate::sockets::ListenSocket;
+
+/// A process that is to follow before that is waited for.
+const SOON: Duration = Duration::from_secs(2);
+/// How long a zygote that was told to leave has after its workers.
+const ZYGOTE_GRACE: Duration = Duration::from_secs(1);
+
+/// A generation.
+pub struct Generation {
+    /// Counts a group's generations, for the log.
+    pub number: u64,
+    /// Its zygote, as long as it lives.
+    pub zygote: Option<Pid>,
+    commands: OwnedFd,
+    /// What its processes report; none when the last of them is gone.
+    reports: Option<OwnedFd>,
+    /// What its workers show.
+    pub board: Scoreboard,
+    /// The socket that they listen at.
+    pub socket: ListenSocket,
+    /// The group's own name of it.
+    pub public_path: PathBuf,
+    /// Its workers.
+    pub workers: Workers,
+    /// How far it has come.
+    pub phase: Phase,
+    /// What could not be loaded.
+    pub failed: Vec<String>,
+    /// When the next worker may be forked, where some died early.
+    pub next_fork: Option<Instant>,
+    /// How many died early, in a row.
+    pub early_deaths: u32,
+}
+
+/// What a zygote's processes share with their warden.
+struct Zygote {
+    pid: Pid,
+    commands: OwnedFd,
+    reports: OwnedFd,
+    board: Scoreboard,
+}
+
+impl Generation {
+    /// Starts a zygote.
+    ///
+    /// # Errors
+    /// A sentence for the log, and the socket.
+    pub fn start(
+        site: &Site<'_>,
+        spec: &GroupSpec,
+        socket: ListenSocket,
+        number: u64,
+    ) -> Result<Self, (ListenSocket, String)> {
+        let public_path = site.public_path(&spec.conf.name);
+        match spawn(site, spec, &socket, &public_path) {
+            Ok(zygote) => Ok(Self {
+                number,
+                zygote: Some(zygote.pid),
+                commands: zygote.commands,
+                reports: Some(zygote.reports),
+                board: zygote.board,
+                socket,
+                public_path,
+                workers: Workers::default(),
+                phase: Phase::Starting(Instant::now()),
+                failed: Vec::new(),
+                next_fork: None,
+                early_deaths: 0,
+            }),
+            Err(why) => Err((socket, why)),
+        }
+    }
+
+    fn command(&self, command: &Command) {
+        control::send(&self.commands, command);
+    }
+
+    /// What to wait for.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.reports.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The next report of its processes, if one has come.
+    pub fn recv(&mut self) -> Option<Report> {
+        match control::recv(self.reports.as_ref()?) {
+            Received::Message(report) => Some(report),
+            Received::Nothing => None,
+            // At its end it would be something to read for ever. Nothing is known of these processes any more: a new generation
+            // takes their place.
+            Received::End => {
+                self.reports = None;
+                if let Some(zygote) = self.zygote {
+                    children::signal(zygote, Signal::SIGKILL);
+                }
+                None
+            }
+        }
+    }
+
+    /// Asks for a worker; `false` when there is no slot or no zygote.
+    pub fn fork(&mut self) -> bool {
+        let (Some(slot), Some(_)) = (self.workers.free_slot(self.board.len()), self.zygote) else {
+            return false;
+        };
+        self.command(&Command::Fork { slot });
+        self.workers.add(Worker::asked_for(slot, jitter(slot, scoreboard::now()), oom_kills()));
+        true
+    }
+
+    /// Signals a process: through the zygote, or, where that is gone, as the process that inherited it.
+    pub fn signal(&self, pid: Pid, signal: Signal) {
+        if self.zygote.is_some() {
+            self.command(&Command::Signal { pid: pid.as_raw(), signal: signal as i32 });
+        } else {
+            children::signal(pid, signal);
+        }
+    }
+
+    /// Has a worker finish its requests and leave.
+    pub fn dismiss(&mut self, slot: usize, timeout: Duration) {
+        let Some(worker) = self.workers.get_mut(slot).filter(|worker| !worker.is_leaving()) else { return };
+        worker.phase = Phase::Leaving(Instant::now() + timeout);
+        if let Some(pid) = worker.pid {
+            self.signal(pid, Signal::SIGTERM);
+        }
+    }
+
+    /// Kills a worker, and notes why.
+    pub fn kill(&mut self, slot: usize, why: String) {
+        let Some(worker) = self.workers.get_mut(slot) else { return };
+        if worker.kill_reason.is_none() {
+            worker.kill_reason = Some(why);
+            if let Some(pid) = worker.pid {
+                self.signal(pid, Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Has the whole generation finish its requests and leave.
+    pub fn leave(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        match self.phase {
+            Phase::Leaving(before) if before <= deadline => return,
+            _ => self.phase = Phase::Leaving(deadline),
+        }
+        for slot in self.workers.slots() {
+            self.dismiss(slot, timeout);
+        }
+        self.abandon();
+    }
+
+    /// Has the zygote leave when its last worker has.
+    pub fn abandon(&self) {
+        self.command(&Command::Leave);
+    }
+
+    /// Whether none of its processes is left.
+    pub fn is_over(&self) -> bool {
+        self.zygote.is_none() && self.workers.is_empty()
+    }
+
+    /// Kills what did not leave in time.
+    pub fn enforce(&mut self) {
+        let now = Instant::now();
+        for slot in self.workers.late(now) {
+            self.kill(slot, "it did not finish its requests in time".to_owned());
+        }
+        if matches!(self.phase, Phase::Leaving(deadline) if deadline + ZYGOTE_GRACE <= now) {
+            if let Some(zygote) = self.zygote {
+                children::signal(zygote, Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// What the worker of a slot serves, for the log.
+    pub fn requests_of(&self, slot: usize) -> Vec<String> {
+        self.board.threads(slot).iter().filter_map(|thread| thread.request().map(|(text, _)| text)).collect()
+    }
+
+    /// What the scoreboard shows of a worker. Its memory is not measured.
+    pub fn sample(&self, worker: &Worker) -> Sample {
+        let score = self.board.score(worker.slot);
+        Sample {
+            phase: worker.phase,
+            age: worker.born.elapsed(),
+            pulse: score.pulse(),
+            served: score.served(),
+            is_busy: self.board.is_busy(worker.slot),
+            idle: score.idle_time(),
+            memory: None,
+            jitter: worker.jitter,
+        }
+    }
+
+    /// How much memory the worker of a slot takes.
+    pub fn measure(&mut self, slot: usize, served: u64) -> Option<u64> {
+        let worker = self.workers.get_mut(slot)?;
+        worker.measured = Some((Instant::now(), served));
+        memory_of(worker.pid?)
+    }
+
+    /// Whether nobody has asked its workers for so long.
+    pub fn is_quiet(&self, period: Duration) -> bool {
+        let is_quiet = |slot| self.board.score(slot).idle_time() > period && !self.board.is_busy(slot);
+        self.workers.iter().all(|worker| is_quiet(worker.slot))
+    }
+
+    /// Whether no process serves it, and none will before long.
+    pub fn is_unserved(&self) -> bool {
+        let soon = Instant::now() + SOON;
+        self.workers.is_empty() && (self.zygote.is_none() || self.next_fork.is_some_and(|due| due > soon))
+    }
+}
+
+/// Starts the zygote of a generation.
+fn spawn(
+    site: &Site<'_>,
+    spec: &GroupSpec,
+    socket: &ListenSocket,
+    public_path: &std::path::Path,
+) -> Result<Zygote, String> {
+    let text = |error: &dyn std::error::Error| error.to_string();
+    let conf = site.conf();
+    // Room for as many again, while workers are replaced.
+    let slots = usize::try_from(spec.conf.process_count()).unwrap_or(1) * 2 + 2;
+    let threads = usize::try_from(spec.conf.threads).unwrap_or(1);
+    let zygote = ZygoteConf {
+        group: spec.conf.clone(),
+        mounts: spec.mounts.clone(),
+        server: conf.server.clone(),
+        server_version: conf.server_version,
+        server_user: conf.server_user,
+        engine: conf.engine.clone(),
+        slots,
+        own_path: socket.own_path.clone(),
+        public_path: public_path.to_owned(),
+        clients: socket.clients,
+    };
+    let memory = launch::memory().map_err(|error| text(&error))?;
+    serde_json::to_writer(&memory, &zygote).map_err(|error| text(&error))?;
+    let shown = launch::memory().map_err(|error| text(&error))?;
+    // Whoever gets hold of it can write numbers into it, which are judged, and not make it shorter, which would end all that map it.
+    shown.set_len(Scoreboard::size(slots, threads) as u64).map_err(|error| text(&error))?;
+    launch::seal_size(&shown).map_err(|error| text(&error))?;
+    let board = Scoreboard::map(&shown, slots, threads).map_err(|error| text(&error))?;
+    let (commands, their_commands) = control::pair().map_err(|error| text(&error))?;
+    let (reports, their_reports) = control::pair().map_err(|error| text(&error))?;
+    // Room for the title of a worker.
+    let room = " ".repeat(spec.conf.display_name.len() + 8);
+    let arguments = [OsStr::new("--site"), conf.prefix.as_os_str(), OsStr::new(&room)];
+    let title = format!("neatd: zygote {}", spec.conf.name);
+    let mut command = launch::command(std::path::Path::new(launch::OWN_EXECUTABLE), &title, &arguments);
+    let handed = [
+        memory.as_fd(),
+        their_commands.as_fd(),
+        their_reports.as_fd(),
+        socket.listener.as_fd(),
+        shown.as_fd(),
+        site.lifeline(),
+    ];
+    launch::hand_over(&mut command, &handed).map_err(|error| text(&error))?;
+    let child = command.spawn().map_err(|error| format!("its zygote cannot be executed: {error}"))?;
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(-1));
+    Ok(Zygote { pid, commands, reports, board })
+}

@@ -1,0 +1,339 @@
+//! A group: the generation that serves, the one that is to follow it, and those that finish.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use shared::launch::handover::GroupSpec;
+use shared::log::Level;
+
+use super::backoff::{LOADING_STEP, backoff};
+use super::generation::Generation;
+use super::responder::Responder;
+use super::scripts::{Stamp, Stamps, stamps, watched};
+use super::site::Site;
+use super::workers::Phase;
+use crate::sockets::ListenSocket;
+
+/// A start in which nothing happens for so long makes room for those of other groups.
+const LOADING_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a group that was removed has to be without a request before it leaves.
+const REMOVED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A group.
+pub struct Group {
+    /// What it is to be.
+    pub spec: GroupSpec,
+    /// What serves.
+    pub(super) current: Option<Generation>,
+    /// What is to follow it.
+    pub(super) next: Option<Generation>,
+    /// What finishes.
+    pub(super) old: Vec<Generation>,
+    /// The socket of a first start that failed, which is tried again.
+    waiting: Option<ListenSocket>,
+    /// Answers there.
+    responder: Responder,
+    /// Why it failed.
+    failure: String,
+    /// When it is tried again, and how often it was.
+    retry: Option<(Instant, u32)>,
+    /// What its scripts looked like when they were loaded.
+    stamps: Stamps,
+    count: u64,
+    /// Since when the configuration has it no more.
+    removed: Option<Instant>,
+    /// Whether a generation is to start at the socket that waits.
+    is_due: bool,
+    /// Whether the application can be forked once it is imported: it has not started threads so far.
+    pub(super) may_preload: bool,
+}
+
+impl Group {
+    /// A group that has not begun.
+    pub fn new(spec: GroupSpec) -> Self {
+        Self {
+            spec,
+            current: None,
+            next: None,
+            old: Vec::new(),
+            waiting: None,
+            responder: Responder::default(),
+            failure: String::new(),
+            retry: None,
+            stamps: Stamps::new(),
+            count: 0,
+            removed: None,
+            is_due: false,
+            may_preload: true,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.spec.conf.name
+    }
+
+    /// Every generation there is.
+    pub(super) fn generations(&mut self) -> impl Iterator<Item = &mut Generation> {
+        self.current.iter_mut().chain(self.next.iter_mut()).chain(self.old.iter_mut())
+    }
+
+    pub(super) fn generation(&mut self, number: u64) -> Option<&mut Generation> {
+        self.generations().find(|generation| generation.number == number)
+    }
+
+    pub(super) fn is_next(&self, number: u64) -> bool {
+        self.next.as_ref().is_some_and(|next| next.number == number)
+    }
+
+    /// How many workers are to serve.
+    pub(super) fn wanted(&self) -> usize {
+        usize::try_from(self.spec.conf.process_count()).unwrap_or(1)
+    }
+
+    /// The socket that no process serves, and why: a first start has failed, or every process has died and none can follow soon.
+    fn unserved(&self) -> Option<(&ListenSocket, &str)> {
+        match (&self.waiting, &self.next, &self.current) {
+            (Some(socket), None, _) if !self.is_due => Some((socket, &self.failure)),
+            (_, _, Some(current)) if current.is_unserved() => {
+                Some((&current.socket, "its processes have died, see above"))
+            }
+            _ => None,
+        }
+    }
+
+    /// What to wait for: reports of processes, and whoever asks a group without one.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let generations = self.current.iter().chain(self.next.iter()).chain(self.old.iter());
+        let listener = self.unserved().map(|(socket, _)| socket.listener.as_fd());
+        generations.filter_map(Generation::descriptor).chain(listener).chain(self.responder.descriptors())
+    }
+
+    /// Answers who asked a group without a process.
+    pub fn respond(&mut self) {
+        let mut responder = std::mem::take(&mut self.responder);
+        if let Some((socket, failure)) = self.unserved() {
+            responder.accept(&socket.listener, socket.clients);
+            let fork = self.current.as_ref().and_then(|current| current.next_fork);
+            let due = self.retry.map(|(due, _)| due).or(fork);
+            let pause = due.map_or(1, |due| due.saturating_duration_since(Instant::now()).as_secs() + 1);
+            let why =
+                format!("the process group {} has no process that could serve it: {failure}", self.name());
+            responder.answer(u16::try_from(pause).unwrap_or(30), &why);
+        } else {
+            responder.answer(1, "the process group is only just served again");
+        }
+        self.responder = responder;
+    }
+
+    /// Has a new generation follow, which takes over when it is ready. It starts when there is room for it ([`Self::begin`]); its
+    /// socket is there at once.
+    pub fn renew(&mut self, site: &mut Site<'_>) {
+        if let Some(abandoned) = self.next.take() {
+            let socket = self.abandon(abandoned);
+            // Whoever waits for a first generation already waits at its socket.
+            if self.current.is_none() {
+                self.waiting = socket;
+            }
+        }
+        self.count += 1;
+        self.stamps = self.read_stamps();
+        let waiting = self.waiting.take();
+        let socket = match waiting.map_or_else(|| site.make_socket(&self.spec, self.count), Ok) {
+            Ok(socket) => socket,
+            Err(why) => return self.has_failed(site, None, &why),
+        };
+        if self.current.is_none() {
+            if let Err(why) = site.prepare(&socket.own_path, &site.public_path(self.name())) {
+                return self.has_failed(site, Some(socket), &why);
+            }
+        }
+        self.waiting = Some(socket);
+        self.is_due = true;
+    }
+
+    /// Whether it loads.
+    pub fn is_loading(&self) -> bool {
+        let phase = self.next.as_ref().map(|next| next.phase);
+        matches!(phase, Some(Phase::Starting(since)) if since.elapsed() < LOADING_TIMEOUT)
+    }
+
+    /// Starts the generation that is due; `false` when none is.
+    pub fn begin(&mut self, site: &mut Site<'_>) -> bool {
+        if !std::mem::replace(&mut self.is_due, false) {
+            return false;
+        }
+        let Some(socket) = self.waiting.take() else { return false };
+        let mut spec = self.spec.clone();
+        spec.conf.preload &= self.may_preload;
+        match Generation::start(site, &spec, socket, self.count) {
+            Ok(generation) => self.next = Some(generation),
+            Err((socket, why)) => self.has_failed(site, Some(socket), &why),
+        }
+        true
+    }
+
+    /// A start failed. What served goes on serving; a first start is tried again, and so is one that nothing else can follow.
+    fn has_failed(&mut self, site: &mut Site<'_>, socket: Option<ListenSocket>, why: &str) {
+        let name = self.name().to_owned();
+        let tries = self.retry.map_or(0, |(_, tries)| tries);
+        let pause = backoff(tries.saturating_add(LOADING_STEP));
+        let retry = Some((Instant::now() + pause, tries.saturating_add(1)));
+        if let Some(current) = &self.current {
+            if let Some(socket) = socket {
+                site.remove(&socket.own_path, &site.public_path(&name));
+            }
+            if current.zygote.is_none() {
+                self.retry = retry;
+            }
+            let text = format!(
+                "process group {name}: the new code cannot be loaded, the old goes on serving: {why}"
+            );
+            return site.say(Level::Error, &text);
+        }
+        self.retry = retry;
+        why.clone_into(&mut self.failure);
+        self.waiting = socket;
+        let pause = pause.as_secs();
+        site.say(
+            Level::Error,
+            &format!("process group {name} cannot be started, next try in {pause} s: {why}"),
+        );
+    }
+
+    /// Ends a generation that does not serve yet, and hands its socket back: it may be the one that servers know.
+    fn abandon(&mut self, mut generation: Generation) -> Option<ListenSocket> {
+        let socket = &generation.socket;
+        let (own_path, clients) = (socket.own_path.clone(), socket.clients);
+        let listener = socket.listener.try_clone().ok();
+        generation.leave(Duration::ZERO);
+        self.old.push(generation);
+        listener.map(|listener| ListenSocket { listener, own_path, clients })
+    }
+
+    /// Ends the generation that was to follow.
+    pub(super) fn give_up_next(&mut self, site: &mut Site<'_>, why: &str) {
+        let Some(next) = self.next.take() else { return };
+        let socket = self.abandon(next);
+        self.has_failed(site, socket, why);
+    }
+
+    /// Has the generation that was to follow serve.
+    pub(super) fn take_over(&mut self, site: &mut Site<'_>) {
+        let Some(mut next) = self.next.take() else { return };
+        if let Err(why) = site.publish(&next.socket.own_path, &next.public_path) {
+            self.next = Some(next);
+            return self.give_up_next(site, &why);
+        }
+        next.phase = Phase::Serving;
+        let without = match next.failed.as_slice() {
+            [] => String::new(),
+            failed => format!(", without {}", failed.join(", ")),
+        };
+        let text = format!(
+            "process group {}: generation {} serves with {} process(es) of {} thread(s){without}",
+            self.name(),
+            next.number,
+            next.workers.serving(),
+            self.spec.conf.threads,
+        );
+        site.say(Level::Notice, &text);
+        self.retry = None;
+        self.failure.clear();
+        if let Some(mut before) = self.current.replace(next) {
+            before.leave(self.spec.conf.eviction_timeout.max(self.spec.conf.graceful_timeout));
+            self.old.push(before);
+        }
+    }
+
+    /// The configuration has it.
+    pub fn keep(&mut self, site: &mut Site<'_>) {
+        self.removed = None;
+        self.renew(site);
+    }
+
+    /// The configuration has it no more: it leaves when nobody asks for it.
+    pub fn remove(&mut self) {
+        self.removed.get_or_insert_with(Instant::now);
+    }
+
+    /// Ends everything.
+    pub fn stop(&mut self, site: &Site<'_>, timeout: Duration) {
+        self.retry = None;
+        self.is_due = false;
+        if let Some(socket) = self.waiting.take() {
+            site.remove(&socket.own_path, &site.public_path(self.name()));
+        }
+        for generation in self.current.take().into_iter().chain(self.next.take()) {
+            site.hand_back(&generation.socket.own_path, &generation.public_path);
+            self.old.push(generation);
+        }
+        for generation in &mut self.old {
+            generation.leave(timeout);
+        }
+    }
+
+    /// Whether nothing is left of it.
+    pub fn is_over(&self) -> bool {
+        self.current.is_none() && self.next.is_none() && self.old.is_empty()
+    }
+
+    /// Lets go of the generations that are over, and of their sockets.
+    fn remove_ended(&mut self, site: &Site<'_>) {
+        let (over, left): (Vec<_>, Vec<_>) = self.old.drain(..).partition(Generation::is_over);
+        self.old = left;
+        for generation in over {
+            let own_path = generation.socket.own_path.as_path();
+            // The socket of a first start that failed is handed on, from one try to the next.
+            let is_kept = self.waiting.as_ref().is_some_and(|socket| socket.own_path == own_path)
+                || self.generations().any(|other| other.socket.own_path == own_path);
+            if !is_kept {
+                site.remove(own_path, &generation.public_path);
+            }
+        }
+    }
+
+    /// Looks at the clock, the scripts and the workers.
+    pub fn tick(&mut self, site: &mut Site<'_>, stopping: bool) {
+        self.generations().for_each(Generation::enforce);
+        self.remove_ended(site);
+        if stopping {
+            return;
+        }
+        if self.removed.is_some_and(|since| since.elapsed() > REMOVED_TIMEOUT) && self.is_quiet() {
+            return self.stop(site, self.spec.conf.graceful_timeout);
+        }
+        if let (Some(Phase::Starting(since)), Some(limit)) =
+            (self.next.as_ref().map(|next| next.phase), self.spec.conf.startup_timeout)
+        {
+            if since.elapsed() > limit {
+                let seconds = limit.as_secs_f64();
+                let why = format!("it did not load its application within {seconds} s (startup-timeout)");
+                self.give_up_next(site, &why);
+            }
+        }
+        if self.next.is_none() && !self.is_due && self.retry.is_some_and(|(due, _)| due <= Instant::now()) {
+            return self.renew(site);
+        }
+        if self.read_stamps() != self.stamps {
+            site.say(Level::Notice, &format!("process group {}: a script has changed", self.name()));
+            self.may_preload = true;
+            return self.renew(site);
+        }
+        self.keep_workers(site);
+    }
+
+    /// Whether nobody has asked it for a while: the processes that the server has from before a reload know a group that was removed.
+    fn is_quiet(&self) -> bool {
+        self.current.as_ref().is_none_or(|current| current.is_quiet(REMOVED_TIMEOUT))
+    }
+
+    fn read_stamps(&self) -> Stamps {
+        stamps(watched(&self.spec.mounts), &self.stamps, Stamp::of)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.generations().for_each(|generation| generation.abandon());
+    }
+}

@@ -1,0 +1,49 @@
+//! Lines of a group's processes that belong to no request, on their way to the error log.
+
+use serde::{Deserialize, Serialize};
+use shared::log::Level;
+
+use crate::log::Log;
+
+/// The longest text of a line, in bytes; what is behind it is cut off.
+const MAX_TEXT: usize = 96 * 1024;
+
+/// A line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Whose.
+    pid: u32,
+    /// A [`Level`].
+    level: u32,
+    text: String,
+}
+
+impl Line {
+    /// A line of this process.
+    pub fn new(level: Level, text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text.get(..MAX_TEXT).unwrap_or(text)).into_owned();
+        Self { pid: std::process::id(), level: level as u32, text }
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Writes it.
+    pub fn write(&self, log: &mut Log) {
+        log.line(Level::from_number(self.level), self.pid, &self.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_to_what_a_message_carries() {
+        let long = vec![b'x'; MAX_TEXT + 1];
+        assert_eq!(Line::new(Level::Error, &long).text().len(), MAX_TEXT);
+        assert_eq!(Line::new(Level::Error, b"a\xffb").text(), "a\u{fffd}b");
+    }
+}

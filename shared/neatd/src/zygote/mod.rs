@@ -1,0 +1,272 @@
+//! A generation's zygote: gives up its privileges, starts Python, loads the application, and forks workers from that.
+//!
+//! It has one thread, so that a fork of it is a whole process. It decides nothing: the warden says when to fork and whom to
+//! signal, and is told what became of it.
+
+mod application;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{ForkResult, Pid, fork};
+use shared::launch;
+use shared::launch::lifeline::Lifeline;
+use shared::loader::load::{Engine, ForkError};
+use shared::log::Level;
+use shared::preflight::identity::Identity;
+
+use crate::children::{self, Wait};
+use crate::control::{Command, Received, Report, ZygoteConf, recv};
+use crate::privileges;
+use crate::warden::deaths::Death;
+use crate::warden::scoreboard::Scoreboard;
+use crate::worker::handover::Handovers;
+use crate::worker::{self, Setup};
+use crate::{signals, title};
+
+struct Zygote {
+    conf: ZygoteConf,
+    commands: OwnedFd,
+    listener: OwnedFd,
+    lifeline: Lifeline,
+    board: Arc<Scoreboard>,
+    handovers: Handovers,
+    /// Where Python runs here.
+    engine: Option<Engine>,
+    failed: Vec<String>,
+    workers: Vec<(usize, Pid)>,
+}
+
+/// What is left of a zygote's life.
+enum Life {
+    /// Still the zygote, which ends.
+    Over,
+    /// A worker that was forked, and its slot.
+    Worker(usize),
+}
+
+/// The life of a zygote, and of the workers forked from it; gives the exit code.
+pub fn live() -> i32 {
+    let [conf, commands, reports, listener, board, lifeline] = [3, 4, 5, 6, 7, 8].map(|number| {
+        // SAFETY: the supervisor hands these over, and nothing was opened before.
+        unsafe { launch::take(number) }
+    });
+    worker::report_to(reports);
+    shared::ffi::guard::tell_panics_to(|message| worker::log(Level::Critical, message.as_bytes()));
+    match Zygote::new(std::fs::File::from(conf), commands, listener, board, lifeline) {
+        Ok(zygote) => zygote.live(),
+        Err(why) => {
+            worker::report(&Report::Unable { why });
+            1
+        }
+    }
+}
+
+impl Zygote {
+    fn new(
+        mut conf: std::fs::File,
+        commands: OwnedFd,
+        listener: OwnedFd,
+        board: OwnedFd,
+        lifeline: OwnedFd,
+    ) -> Result<Self, String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        std::io::Seek::rewind(&mut conf).map_err(|error| text(&error))?;
+        let conf: ZygoteConf = serde_json::from_reader(conf).map_err(|error| {
+            format!("neatd was replaced by another version of it, which this server does not know; restart the server ({error})")
+        })?;
+        let identity = Identity::of(&conf.group, conf.server_user).map_err(|error| text(&error))?;
+        application::set_environment(&conf.group, &identity);
+        privileges::drop_to(&conf.group, &identity).map_err(|error| text(&error))?;
+        let threads = usize::try_from(conf.group.threads).unwrap_or(1);
+        let board = Arc::new(Scoreboard::map(&board, conf.slots, threads).map_err(|error| text(&error))?);
+        let handovers = Handovers::new(conf.slots).map_err(|error| text(&error))?;
+        let mut zygote = Self {
+            conf,
+            commands,
+            listener,
+            lifeline: Lifeline::new(lifeline),
+            board,
+            handovers,
+            engine: None,
+            failed: Vec::new(),
+            workers: Vec::new(),
+        };
+        application::check_scripts(&zygote.conf)?;
+        if zygote.conf.group.preload {
+            let (engine, failed) = application::start_python(&zygote.conf)?;
+            (zygote.engine, zygote.failed) = (Some(engine), failed);
+        }
+        Ok(zygote)
+    }
+
+    fn live(mut self) -> i32 {
+        let signals = match signals::catch(&[Signal::SIGCHLD]) {
+            Ok(signals) => signals,
+            Err(error) => {
+                worker::report(&Report::Unable { why: error.to_string() });
+                return 1;
+            }
+        };
+        worker::report(&Report::Ready { failed: self.failed.clone() });
+        match self.wait_for_orders(signals) {
+            Life::Over => 0,
+            Life::Worker(slot) => self.work(slot),
+        }
+    }
+
+    fn wait_for_orders(&mut self, signals: OwnedFd) -> Life {
+        let mut leaving = false;
+        let mut orphaned = false;
+        loop {
+            if leaving && self.workers.is_empty() {
+                return Life::Over;
+            }
+            let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            if orphaned {
+                polled.push(self.lifeline.watched());
+            } else {
+                polled.push(PollFd::new(self.commands.as_fd(), PollFlags::POLLIN));
+            }
+            let timeout = if orphaned { PollTimeout::from(100u8) } else { PollTimeout::NONE };
+            let _ = poll(&mut polled, timeout);
+            drop(polled);
+            if !signals::caught(&signals).is_empty() {
+                self.reap();
+            }
+            if orphaned {
+                // The supervisor is gone. This generation serves on until another has taken its place, or the server is gone.
+                if !leaving && (self.is_replaced() || self.lifeline.is_cut()) {
+                    leaving = true;
+                    self.signal_all(Signal::SIGTERM);
+                }
+                continue;
+            }
+            loop {
+                match recv(&self.commands) {
+                    Received::Nothing => break,
+                    Received::End => {
+                        orphaned = true;
+                        break;
+                    }
+                    Received::Message(Command::Leave) => leaving = true,
+                    Received::Message(Command::Signal { pid, signal }) => self.signal(pid, signal),
+                    Received::Message(Command::Fork { slot }) => {
+                        if self.fork(slot) {
+                            return Life::Worker(slot);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_replaced(&self) -> bool {
+        let inode = |path: &Path| std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+        let public = inode(&self.conf.public_path);
+        public.is_some() && public != inode(&self.conf.own_path)
+    }
+
+    fn signal(&self, pid: i32, signal: i32) {
+        // Only what was forked here and has not been seen to end: a number that was given to another process is not signalled.
+        if let (true, Ok(signal)) =
+            (self.workers.iter().any(|(_, worker)| worker.as_raw() == pid), Signal::try_from(signal))
+        {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        for (_, pid) in &self.workers {
+            let _ = kill(*pid, signal);
+        }
+    }
+
+    fn reap(&mut self) {
+        let mut ended = Vec::new();
+        self.workers.retain(|(slot, pid)| {
+            let death = match children::reap(Wait::Ended(*pid)) {
+                Ok(Some((_, death))) => death,
+                Err(nix::Error::ECHILD) => Death::Unknown,
+                Ok(None) | Err(_) => return true,
+            };
+            ended.push(Report::Died { slot: *slot, pid: Some(pid.as_raw()), death });
+            false
+        });
+        ended.iter().for_each(worker::report);
+    }
+
+    /// Forks a worker; `true` in it.
+    fn fork(&mut self, slot: usize) -> bool {
+        self.board.clear(slot);
+        let forked = match &self.engine {
+            Some(engine) => engine.fork(),
+            // SAFETY: this process has one thread.
+            None => match unsafe { fork() } {
+                Ok(ForkResult::Child) => Ok(None),
+                Ok(ForkResult::Parent { child }) => Ok(u32::try_from(child.as_raw()).ok()),
+                Err(error) => Err(std::io::Error::from(error).into()),
+            },
+        };
+        match forked {
+            Ok(None) => return true,
+            Ok(Some(pid)) => {
+                let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(-1));
+                self.workers.push((slot, pid));
+                worker::report(&Report::Forked { slot, pid: pid.as_raw() });
+            }
+            Err(ForkError::Threads) => worker::report(&Report::Threaded { slot }),
+            Err(ForkError::System(error)) => {
+                let death = Death::NotForked(error.raw_os_error().unwrap_or(0));
+                worker::report(&Report::Died { slot, pid: None, death });
+            }
+        }
+        false
+    }
+
+    /// The life of a worker.
+    fn work(mut self, slot: usize) -> i32 {
+        title::set(&self.conf.group.display_name);
+        if let Some(limit) = self.conf.group.cpu_time_limit {
+            let seconds = limit.as_secs().max(1);
+            // A limit that is refused is one that the administrator's own limits are below already.
+            let _ = setrlimit(Resource::RLIMIT_CPU, seconds, seconds + 5);
+        }
+        let started = match self.engine.take() {
+            Some(engine) => Ok((engine, std::mem::take(&mut self.failed))),
+            None => application::start_python(&self.conf),
+        };
+        let engine = match started {
+            Ok((engine, failed)) => {
+                self.failed = failed;
+                engine
+            }
+            Err(why) => {
+                worker::report(&Report::Unable { why });
+                return 1;
+            }
+        };
+        drop(self.commands);
+        let setup = Setup {
+            conf: &self.conf.group,
+            board: self.board,
+            slot,
+            handovers: self.handovers,
+            listener: self.listener,
+            clients: self.conf.clients,
+            failed: self.failed,
+        };
+        match worker::run(setup, engine) {
+            Ok(()) => 0,
+            Err(error) => {
+                worker::log(Level::Error, format!("a worker cannot serve: {error}").as_bytes());
+                1
+            }
+        }
+    }
+}
