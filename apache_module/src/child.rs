@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use shared::conf::groups::Choice;
-use shared::conf::mount::{Target, pack};
 use shared::loader::load::{Engine, LoadError, Start, engine_beside, start};
 use shared::loader::locate::{LocateError, locate};
 use shared::log::Level;
+use shared::wsgi::environ::mount::Mount;
 use thiserror::Error;
 
 use crate::conf::{DirectoryConf, ServerConf};
@@ -118,14 +118,14 @@ fn preload(engine: Engine, main: Server<'static>) {
     for server in main.all() {
         let Some(conf) = server.conf::<ServerConf>() else { continue };
         let defaults = server.directory_conf::<DirectoryConf>();
-        for alias in conf.aliases.iter().filter(|alias| alias.preload && alias.target.is_file()) {
+        for alias in conf.aliases.iter().filter(|alias| alias.conf.preload && alias.target.is_file()) {
             let location = defaults.map(|defaults| defaults.location.clone()).unwrap_or_default();
-            let group = alias.process_group.as_deref().unwrap_or_else(|| location.process_group());
+            let group = alias.conf.process_group.as_deref().unwrap_or_else(|| location.process_group());
             if Choice::read(group) != Choice::Embedded {
                 continue;
             }
-            let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
-            let packed = pack(&Target::Script(alias.target.clone()), callable, &location, "", |_| ());
+            let callable = alias.conf.callable.as_deref().unwrap_or_else(|| location.callable());
+            let packed = Mount::of_script(&alias.target, callable, &location, "").pack();
             // Where this fails the log has the traceback, and the first request tries again.
             let _ = engine.preload(packed.as_bytes());
         }

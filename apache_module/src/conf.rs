@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use shared::conf::alias::AliasConf;
 use shared::conf::location::LocationConf;
 use shared::conf::server::ServerConf as Process;
 
@@ -23,14 +24,8 @@ pub struct Alias {
     pub pattern: Pattern,
     /// The script, or a directory of scripts.
     pub target: PathBuf,
-    /// `callable-object=`.
-    pub callable: Option<String>,
-    /// `pass-authorization=`.
-    pub pass_authorization: Option<bool>,
-    /// `process-group=`.
-    pub process_group: Option<String>,
-    /// Whether both groups are named, so that the script is loaded when a child begins.
-    pub preload: bool,
+    /// Its options.
+    pub conf: AliasConf,
 }
 
 /// A server's configuration.
@@ -60,6 +55,6 @@ pub struct DirectoryConf {
 impl DirectoryConf {
     /// What holds inside.
     pub fn merge(outer: &Self, inner: &Self) -> Self {
-        Self { location: inner.location.inherit(&outer.location) }
+        Self { location: inner.location.merge(&outer.location) }
     }
 }

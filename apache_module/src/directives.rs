@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use shared::conf::mount::check_callable;
+use shared::conf::alias::AliasConf;
 use shared::conf::validate;
+use shared::http::target::alias_path;
 use shared::vocabulary::value::{Value, ValueError, parse};
 use shared::vocabulary::{Directive, Setting};
 
@@ -11,7 +12,7 @@ use crate::conf::{Alias, DirectoryConf, Pattern, ServerConf};
 use crate::ffi::{Pool, Regex};
 use crate::groups;
 
-/// Takes a directive. There is a server's configuration where it stands outside of every section that is about a place.
+/// Takes a directive. There is a server's configuration where it stands outside of every section (`<Directory>`, `<Location>`). `written_at` is its file and line.
 ///
 /// # Errors
 /// A sentence for the administrator; httpd puts file, line and the directive's name before it.
@@ -19,15 +20,15 @@ pub fn take(
     directive: &Directive,
     words: &[&[u8]],
     pool: Pool<'_>,
-    place: &str,
+    written_at: &str,
     server: Option<&mut ServerConf>,
     directory: &mut DirectoryConf,
 ) -> Result<(), ValueError> {
     let value = parse(directive, words)?;
     validate(directive.setting, &value)?;
     match (directive.setting, &value) {
-        (Setting::ProcessGroup, Value::Word(name)) => groups::note_choice(name, place),
-        (Setting::DaemonProcess, Value::Words(words)) => return groups::declare(words, place),
+        (Setting::ProcessGroup, Value::Word(name)) => groups::note_choice(name, written_at),
+        (Setting::DaemonProcess, Value::Words(words)) => return groups::declare(words, written_at),
         _ => {}
     }
     if directory.location.apply(directive.setting, &value) {
@@ -37,8 +38,8 @@ pub fn take(
     match (directive.setting, &value) {
         (Setting::Mount | Setting::MountMatch, Value::Words(words)) => {
             let alias = alias(directive, words, pool)?;
-            if let Some(group) = &alias.process_group {
-                groups::note_choice(group, place);
+            if let Some(group) = &alias.conf.process_group {
+                groups::note_choice(group, written_at);
             }
             server.aliases.push(alias);
             Ok(())
@@ -61,7 +62,7 @@ fn alias(directive: &Directive, words: &[String], pool: Pool<'_>) -> Result<Alia
         if !url.starts_with('/') {
             return Err(ValueError::Other(format!("the URL path has to begin with /, unlike \"{url}\"")));
         }
-        Pattern::Prefix(prefix(url, target).as_bytes().to_vec())
+        Pattern::Prefix(alias_path(url, target).as_bytes().to_vec())
     };
     // A group of the expression may be the whole path.
     let may_be_absolute =
@@ -69,53 +70,5 @@ fn alias(directive: &Directive, words: &[String], pool: Pool<'_>) -> Result<Alia
     if !may_be_absolute {
         return Err(ValueError::Relative(target.clone()));
     }
-    let mut alias = Alias {
-        pattern,
-        target: PathBuf::from(target),
-        callable: None,
-        pass_authorization: None,
-        process_group: None,
-        preload: false,
-    };
-    for option in options {
-        take_option(&mut alias, option)?;
-    }
-    let names = |group: &str| options.iter().any(|option| option.starts_with(group));
-    alias.preload = names("process-group=") && names("application-group=");
-    Ok(alias)
-}
-
-/// The path that is matched: a trailing slash counts only where the target has one as well, so that what comes behind the prefix
-/// always begins with a slash.
-fn prefix<'u>(url: &'u str, target: &str) -> &'u str {
-    if target.ends_with('/') { url } else { url.strip_suffix('/').unwrap_or(url) }
-}
-
-fn take_option(alias: &mut Alias, option: &str) -> Result<(), ValueError> {
-    let (name, value) = option.split_once('=').unwrap_or((option, ""));
-    match name {
-        "callable-object" => {
-            check_callable(value).map_err(|error| ValueError::Other(error.to_string()))?;
-            alias.callable = Some(value.to_owned());
-        }
-        "pass-authorization" if value.eq_ignore_ascii_case("on") => alias.pass_authorization = Some(true),
-        "pass-authorization" if value.eq_ignore_ascii_case("off") => alias.pass_authorization = Some(false),
-        "pass-authorization" => return Err(ValueError::Flag(value.to_owned())),
-        // A process has one interpreter, the main one; whoever asks for it by name gets it.
-        "application-group" if value == "%{GLOBAL}" => {}
-        "process-group" => alias.process_group = Some(value.to_owned()),
-        "application-group" => {
-            return Err(ValueError::Other(format!(
-                "asks for {name}={value}, but this version of Neat runs every application in the main interpreter of its processes; \
-                 leave the option out"
-            )));
-        }
-        _ => {
-            return Err(ValueError::Other(format!(
-                "has the unknown option \"{option}\"; there are callable-object=, pass-authorization=, process-group= and \
-                 application-group="
-            )));
-        }
-    }
-    Ok(())
+    Ok(Alias { pattern, target: PathBuf::from(target), conf: AliasConf::parse(options)? })
 }

@@ -11,7 +11,7 @@ use httpd_sys::{
 };
 use shared::ffi::guard::{guard, tell_panics_to};
 use shared::log::Level;
-use shared::vocabulary::{DIRECTIVES, Places, Spelling};
+use shared::vocabulary::{Contexts, DIRECTIVES, Spelling};
 
 use crate::conf::{DirectoryConf, ServerConf};
 use crate::ffi::{Pool, Request, Server, borrowed, is_first_pass, main_server_line, place, startup_line};
@@ -54,12 +54,12 @@ const fn commands() -> [command_rec; DIRECTIVES.len() + 1] {
     let mut table = [no_command(); DIRECTIVES.len() + 1];
     let (mut from, mut to) = (0, 0);
     while from < DIRECTIVES.len() {
-        if let Some(Spelling { name, places }) = DIRECTIVES[from].apache {
+        if let Some(Spelling { name, contexts }) = DIRECTIVES[from].apache {
             table[to] = command_rec {
                 name: name.as_ptr(),
                 func: cmd_func { take_argv: Some(take_directive) },
                 cmd_data: (&raw const DIRECTIVES[from]).cast_mut().cast(),
-                req_override: overrides(places),
+                req_override: overrides(contexts),
                 args_how: cmd_how_TAKE_ARGV,
                 errmsg: DIRECTIVES[from].doc.as_ptr(),
             };
@@ -70,10 +70,10 @@ const fn commands() -> [command_rec; DIRECTIVES.len() + 1] {
     table
 }
 
-const fn overrides(places: Places) -> c_int {
-    let server = if places.main || places.server { RSRC_CONF } else { 0 };
-    let location = if places.location { ACCESS_CONF } else { 0 };
-    let htaccess = if places.htaccess { OR_FILEINFO } else { 0 };
+const fn overrides(contexts: Contexts) -> c_int {
+    let server = if contexts.main || contexts.server { RSRC_CONF } else { 0 };
+    let location = if contexts.location { ACCESS_CONF } else { 0 };
+    let htaccess = if contexts.htaccess { OR_FILEINFO } else { 0 };
     server | location | htaccess
 }
 
@@ -137,8 +137,8 @@ unsafe extern "C" fn take_directive(
             (&mut *command, &*directive, words)
         };
         let name = directive.apache.map_or(c"", |spelling| spelling.name).to_string_lossy();
-        let places = directive.apache.map(|spelling| spelling.places).unwrap_or_default();
-        if places.main && !places.server {
+        let contexts = directive.apache.map(|spelling| spelling.contexts).unwrap_or_default();
+        if contexts.main && !contexts.server {
             // SAFETY: the command lives.
             let wrong = unsafe { ap_check_cmd_context(command, NOT_IN_VIRTUALHOST as u32) };
             if !wrong.is_null() {

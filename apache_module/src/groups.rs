@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use shared::client::Pool;
 use shared::conf::groups::{Choice, ChoiceError, Groups, Runs};
-use shared::conf::mount::{Target, pack};
 use shared::launch::handover::Handover;
 use shared::launch::{FILE, Neatd};
 use shared::log::Level;
 use shared::vocabulary::value::ValueError;
+use shared::wsgi::environ::mount::Mount;
 
 use crate::child::{ProcessError, engine_file};
 use crate::conf::{DirectoryConf, ServerConf};
@@ -126,7 +126,7 @@ pub fn needs_embedded(main: Server<'_>) -> bool {
         let outside = server.directory_conf::<DirectoryConf>().map(|conf| conf.location.process_group());
         let aliases = server.conf::<ServerConf>().map(|conf| conf.aliases.as_slice()).unwrap_or_default();
         let is_embedded = Choice::read(outside.unwrap_or_default()) == Choice::Embedded;
-        is_embedded && aliases.iter().any(|alias| alias.process_group.is_none())
+        is_embedded && aliases.iter().any(|alias| alias.conf.process_group.is_none())
     })
 }
 
@@ -157,7 +157,7 @@ pub fn launch(main: Server<'_>) -> Result<(), ProcessError> {
         groups: written.groups.specs().to_vec(),
     };
     let mut neatd = lock(&NEATD);
-    if let Some(running) = neatd.as_mut() {
+    if let Some(running) = neatd.as_ref() {
         match running.renew(&conf) {
             Ok(()) => return Ok(()),
             Err(error) => main_server_line(
@@ -179,17 +179,20 @@ fn load_ahead(main: Server<'_>, groups: &mut Groups) {
         let defaults = server.directory_conf::<DirectoryConf>();
         let location = defaults.map(|defaults| defaults.location.clone()).unwrap_or_default();
         for alias in conf.aliases.iter().filter(|alias| alias.target.is_file()) {
-            let written = alias.process_group.as_deref().unwrap_or_else(|| location.process_group());
+            let written = alias.conf.process_group.as_deref().unwrap_or_else(|| location.process_group());
             let Choice::Named(name) = Choice::read(written) else { continue };
-            let callable = alias.callable.as_deref().unwrap_or_else(|| location.callable());
-            let packed = pack(&Target::Script(alias.target.clone()), callable, &location, &name, |_| ());
+            let callable = alias.conf.callable.as_deref().unwrap_or_else(|| location.callable());
+            let packed = Mount::of_script(&alias.target, callable, &location, &name).pack();
             groups.load_ahead(&name, packed.as_bytes());
         }
     }
 }
 
-/// Makes room for a child's connections.
+/// Makes room for a child's connections, and lets go of what only the parent may tell neatd something through.
 pub fn begin(main: Server<'_>) {
+    if let Some(neatd) = lock(&NEATD).as_mut() {
+        neatd.forget();
+    }
     let guard = lock(&WRITTEN);
     let Some(written) = guard.as_ref() else { return };
     let prefix = prefix(main);

@@ -8,7 +8,7 @@ use httpd_sys::OPT_EXECCGI;
 use shared::conf::groups::Runs;
 use shared::conf::location::LocationConf;
 use shared::fault::{Fault, Reply};
-use shared::http::length;
+use shared::http::body::validate_coding;
 use shared::log::Level;
 
 use crate::conf::{Alias, DirectoryConf};
@@ -61,10 +61,14 @@ fn refused_script(request: Request<'_>, mounted: bool) -> Option<u16> {
     if request.rejects_path_info() && request.path_info().is_some_and(|path| !path.is_empty()) {
         return refuse(404, "AcceptPathInfo is off, so that no path may follow this script");
     }
-    let chunked = request.header(c"Transfer-Encoding").is_some();
+    let coding = request.header(c"Transfer-Encoding");
+    if let Some(Err(error)) = coding.map(validate_coding) {
+        request.close_connection();
+        return refuse(error.status(), &error.to_string());
+    }
     let allowed =
         request.directory_conf::<DirectoryConf>().is_none_or(|conf| conf.location.chunked_request());
-    if chunked && !allowed {
+    if coding.is_some() && !allowed {
         refuse(411, "a request body in chunks is not accepted here (WSGIChunkedRequest)")
     } else {
         None
@@ -74,7 +78,7 @@ fn refused_script(request: Request<'_>, mounted: bool) -> Option<u16> {
 fn serve(request: Request<'_>, alias: Option<&Alias>) -> Handled {
     let defaults = LocationConf::default();
     let location = request.directory_conf::<DirectoryConf>().map_or(&defaults, |conf| &conf.location);
-    let written = alias.and_then(|alias| alias.process_group.as_deref());
+    let written = alias.and_then(|alias| alias.conf.process_group.as_deref());
     let variable = |name: &str| {
         let name = CString::new(name).ok()?;
         request.variable(&name).map(|value| String::from_utf8_lossy(value).into_owned())
@@ -92,8 +96,9 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Handled {
         Runs::Embedded => "",
         Runs::Group(pool) => pool.group(),
     };
-    let pass_authorization = alias.and_then(|alias| alias.pass_authorization);
-    let callable = alias.and_then(|alias| alias.callable.as_deref()).unwrap_or_else(|| location.callable());
+    let pass_authorization = alias.and_then(|alias| alias.conf.pass_authorization);
+    let callable =
+        alias.and_then(|alias| alias.conf.callable.as_deref()).unwrap_or_else(|| location.callable());
     let mount = request::mount(request, callable, location, name);
     let head = request::head(request, pass_authorization.unwrap_or_else(|| location.pass_authorization()));
     let outcome = RefCell::new(Outcome::default());
@@ -102,7 +107,7 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Handled {
         Parts {
             mount: mount.as_bytes(),
             head: &head,
-            has_body: has_body(request),
+            has_body: request::announced(request).has_body(),
             sending: FileSending {
                 sendfile: location.enable_sendfile().unwrap_or_else(|| request.core_sendfile()),
                 mmap: request.core_mmap(),
@@ -148,17 +153,4 @@ fn refuse(request: Request<'_>, fault: Fault, why: &dyn Display) -> Handled {
         request.set_error_header(b"Retry-After", retry_after.to_string().as_bytes());
     }
     Handled::Status(status)
-}
-
-/// Whether there is a body to read (RFC 9112 section 6.3). HTTP/2 needs neither header for one.
-fn has_body(request: Request<'_>) -> bool {
-    if request.header(c"Transfer-Encoding").is_some() {
-        return true;
-    }
-    match request.header(c"Content-Length") {
-        Some(length) => length::parse(length) != Some(0),
-        None => {
-            request.protocol() == Some(b"HTTP/2.0") && !matches!(request.method(), Some(b"GET" | b"HEAD"))
-        }
-    }
 }

@@ -34,7 +34,7 @@ impl<'r> RequestBody<'r> {
             return Err(error);
         }
         self.fill(request, into).map_err(|status| {
-            let error = self.validate(request, status);
+            let error = self.error_of(request, status);
             self.failed = Some(error);
             error
         })
@@ -61,7 +61,7 @@ impl<'r> RequestBody<'r> {
                 Some(Kind::Data) => {}
                 None => {
                     self.brigade.fill(request.input_filters(), into.len())?;
-                    // A filter that finds the body bad ends the response in our place. Where the head was out already it reports
+                    // A filter that finds the body bad ends the response instead of us. Where the head was out already it reports
                     // no error, and what came so far would be taken for the whole.
                     if request.is_response_ended() {
                         return Err(AP_FILTER_ERROR);
@@ -72,7 +72,7 @@ impl<'r> RequestBody<'r> {
         Ok(count)
     }
 
-    fn validate(&mut self, request: Request<'r>, status: i32) -> BodyError {
+    fn error_of(&mut self, request: Request<'r>, status: i32) -> BodyError {
         match status {
             // As `ap_map_http_request_error` has them.
             TIME_UP | libc::ETIMEDOUT => BodyError::TimedOut,

@@ -1,6 +1,6 @@
-//! The configuration of the process and of each location: as written, and as decided.
+//! The configuration of the process and of each location: as written, and merged.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ use shared::conf::location::LocationConf;
 use shared::conf::mount::{self, Target, TargetError};
 use shared::conf::server::ServerConf;
 use shared::http::key::Key;
-use shared::http::packed::{Packed, Packer};
+use shared::http::packed::Packed;
 use shared::loader::load;
 use shared::loader::locate::Python;
 use shared::vocabulary::Setting;
+use shared::wsgi::environ::mount::{Mount, MountCache, Site};
 use thiserror::Error;
 
 use crate::entry;
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
 use crate::ffi::cycle;
-use crate::ffi::location::Location;
 use crate::ffi::request::Request;
 use crate::ffi::upstream_conf::{Caches, UpstreamConf, WrittenTimeouts};
-use crate::groups;
-use crate::upstream::{GroupAddress, merge};
+use crate::group_address::{self, GroupAddress};
+use crate::upstream::merge;
 
 /// The configuration of the process.
 pub struct MainConf {
@@ -118,12 +118,16 @@ pub struct LocConf {
     pub written_timeouts: WrittenTimeouts,
     /// `wsgi_cache_key`.
     pub cache_key: Option<Rc<ComplexValue>>,
-    /// Whether the mount says `SERVER_NAME`; otherwise the request does.
-    pub names_server: bool,
-    block: Option<Arc<Packed>>,
-    /// When the script was last seen in its place.
+    /// `SERVER_NAME`, where the server's first name is that of one host; otherwise the request says it.
+    pub server_name: Option<Vec<u8>>,
+    /// The document root, where it has no variables.
+    document_root: Option<Vec<u8>>,
+    /// The mount, where neither the application nor its group has variables.
+    packed: Option<Arc<Packed>>,
+    /// The mounts that variables led to lately.
+    recent: RefCell<MountCache>,
+    /// When the script was last seen to be there.
     seen_at: Cell<i64>,
-    constant: Vec<(Key, Vec<u8>)>,
 }
 
 /// Why a request has no application.
@@ -154,10 +158,11 @@ fn names_one_host(name: &[u8]) -> bool {
 }
 
 impl LocConf {
-    /// Decides what was written, given what was written around it. `None` when the configuration is refused, which was logged.
-    pub fn decide(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
+    /// Inherits unset values from the context around it, and fills in defaults. `None` when the configuration is refused, which
+    /// was logged.
+    pub fn merge(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
         let mut location = conf.location();
-        self.settings = self.settings.inherit(&outer.settings);
+        self.settings = self.settings.merge(&outer.settings);
         merge::merge(&mut self.upstream, &outer.upstream);
         if self.params.is_empty() {
             self.params = Rc::clone(&outer.params);
@@ -177,18 +182,20 @@ impl LocConf {
         if location.is_limit_except() && !location.has_handler() {
             location.set_handler(Some(entry::on_request));
         }
-        self.decide_group(outer, conf, main)?;
-        self.note_constants(&location);
-        if location.root().is_none() {
+        self.set_group(outer, conf, main)?;
+        let server_name = location.server_name();
+        self.server_name = names_one_host(server_name).then(|| server_name.to_vec());
+        self.document_root = location.root().map(<[u8]>::to_vec);
+        if self.document_root.is_none() {
             self.root = Some(ComplexValue::compile(conf, b"$document_root")?);
         }
         if let Pass::Fixed(target, callable) = &*pass {
-            let block = Arc::new(self.pack(target, callable.as_deref(), self.group_name()));
-            self.block = Some(Arc::clone(&block));
+            let packed = Arc::new(self.mount_of(target, callable.as_deref(), self.group_name()).pack());
+            self.packed = Some(Arc::clone(&packed));
             match &self.group {
-                Group::Named(upstream) => main.groups.load_ahead(&upstream.name, block.as_bytes()),
-                Group::Embedded | Group::Variable(_) if !main.mounts.contains(&block) => {
-                    main.mounts.push(block)
+                Group::Named(upstream) => main.groups.load_ahead(&upstream.name, packed.as_bytes()),
+                Group::Embedded | Group::Variable(_) if !main.mounts.contains(&packed) => {
+                    main.mounts.push(packed)
                 }
                 Group::Embedded | Group::Variable(_) => {}
             }
@@ -196,14 +203,14 @@ impl LocConf {
         Some(())
     }
 
-    /// Which group runs the application here, and what nginx's upstream needs for that.
-    fn decide_group(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
+    /// Finds the group that runs the application here, and fills in what nginx's upstream needs for it.
+    fn set_group(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
         let written = self.settings.process_group().to_owned();
         if written.contains('$') {
             self.group = Group::Variable(Rc::new(ComplexValue::compile(conf, written.as_bytes())?));
         } else if let Choice::Named(name) = Choice::read(&written) {
             match main.groups.find(&name) {
-                Ok(group) => self.group = Group::Named(Arc::new(groups::address(main, group))),
+                Ok(group) => self.group = Group::Named(Arc::new(GroupAddress::of(&main.process, group))),
                 Err(error) => {
                     conf.refuse(&format!("\"wsgi_process_group\": {error}"));
                     return None;
@@ -219,7 +226,7 @@ impl LocConf {
         let timeouts = match &self.group {
             Group::Named(group) => group.timeouts,
             // Each of them has its own, which a request brings along.
-            Group::Embedded | Group::Variable(_) => groups::timeouts(&ProcessGroup::named("")),
+            Group::Embedded | Group::Variable(_) => group_address::timeouts(&ProcessGroup::named("")),
         };
         let intercept_errors = self.settings.error_override();
         merge::set_defaults(&mut self.upstream, &outer.upstream, conf, timeouts, intercept_errors)
@@ -233,27 +240,16 @@ impl LocConf {
         }
     }
 
-    fn note_constants(&mut self, location: &Location<'_>) {
-        self.constant = vec![
-            (Key::MountPoint, self.mount_point.clone()),
-            (Key::ServerSoftware, cycle::SOFTWARE.as_bytes().to_vec()),
-            (Key::GatewayInterface, b"CGI/1.1".to_vec()),
-        ];
-        if let Some(root) = location.root() {
-            self.constant.push((Key::DocumentRoot, root.to_vec()));
-        }
-        self.names_server = names_one_host(location.server_name());
-        if self.names_server {
-            self.constant.push((Key::ServerName, location.server_name().to_vec()));
-        }
-    }
-
-    fn pack(&self, target: &Target, callable: Option<&str>, group: &str) -> Packed {
+    fn mount_of<'a>(&'a self, target: &'a Target, callable: Option<&'a str>, group: &'a str) -> Mount<'a> {
         let callable = callable.unwrap_or(self.settings.callable());
-        mount::pack(target, callable, &self.settings, group, |head: &mut Packer| {
-            for (key, value) in &self.constant {
-                head.set(*key, value);
-            }
+        Mount::new(target, callable, &self.settings, group).at(Site {
+            software: Some(cycle::SOFTWARE.as_bytes()),
+            server_name: self.server_name.as_deref(),
+            admin: None,
+            document_root: self.document_root.as_deref(),
+            mount_point: Some(&self.mount_point),
+            context_prefix: None,
+            context_document_root: None,
         })
     }
 
@@ -264,28 +260,29 @@ impl LocConf {
     pub fn mount(&self, request: &Request, group: &str) -> Result<Arc<Packed>, NoMount> {
         match self.pass.as_deref() {
             None => Err(NoMount::Unset),
-            Some(Pass::Fixed(target, _)) => {
+            Some(Pass::Fixed(target, callable)) => {
                 // The engine notices changes; that the script is still there is looked at once a second.
                 let now = cycle::seconds();
                 if self.seen_at.get() != now {
                     see(target)?;
                     self.seen_at.set(now);
                 }
-                if group != self.group_name() {
-                    let Some(Pass::Fixed(target, callable)) = self.pass.as_deref() else {
-                        return Err(NoMount::Unset);
-                    };
-                    return Ok(Arc::new(self.pack(target, callable.as_deref(), group)));
+                match &self.packed {
+                    Some(packed) if group == self.group_name() => Ok(Arc::clone(packed)),
+                    _ => Ok(self.recently_packed(&self.mount_of(target, callable.as_deref(), group))),
                 }
-                self.block.clone().ok_or(NoMount::Unset)
             }
             Some(Pass::Variable(value)) => {
                 let written = value.evaluate(request).ok_or(NoMount::Value)?;
                 let (target, callable) = mount::parse_target(&String::from_utf8_lossy(written))?;
                 see(&target)?;
-                Ok(Arc::new(self.pack(&target, callable.as_deref(), group)))
+                Ok(self.recently_packed(&self.mount_of(&target, callable.as_deref(), group)))
             }
         }
+    }
+
+    fn recently_packed(&self, mount: &Mount<'_>) -> Arc<Packed> {
+        self.recent.borrow_mut().get(mount)
     }
 }
 
@@ -299,18 +296,17 @@ fn see(target: &Target) -> Result<(), NoMount> {
     }
 }
 
-/// Whether the script of a packed mount, if it has one, is in its place.
+/// Whether the script of a packed mount, if it has one, is there.
 pub fn is_there(mount: &Packed) -> bool {
     let path = mount.get(Key::TargetScript).map(|path| Path::new(OsStr::from_bytes(path)));
     path.is_none_or(Path::exists)
 }
 
-/// Decides about the process when all of `http` was read; the error says why the configuration is refused.
+/// Looks for Python and the engine when all of `http` was read (nginx's `init_main_conf`).
 ///
 /// # Errors
 /// There is no Python that can be loaded, or no engine.
-pub fn decide_process(main: &mut MainConf) -> Result<(), String> {
-    groups::check(main)?;
+pub fn init_main(main: &mut MainConf) -> Result<(), String> {
     if !main.is_used {
         return Ok(());
     }

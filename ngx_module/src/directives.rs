@@ -10,7 +10,7 @@ use nginx_sys::{
 use shared::conf::mount::{self, Target};
 use shared::vocabulary::upstream::UPSTREAM_DIRECTIVES;
 use shared::vocabulary::value::{self, Value};
-use shared::vocabulary::{DIRECTIVES, Directive, Kind, Places, Setting};
+use shared::vocabulary::{Contexts, DIRECTIVES, Directive, Kind, Setting};
 
 use crate::conf::{LocConf, Param, Pass};
 use crate::entry;
@@ -42,9 +42,9 @@ pub const TABLE: [ngx_command_t; LENGTH] = {
             let name = spelling.name.to_bytes();
             table[filled] = ngx_command_t {
                 name: ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() },
-                type_: place_flags(directive, spelling.places) | word_flags(directive.kind),
+                type_: context_flags(directive, spelling.contexts) | word_flags(directive.kind),
                 set: Some(entry::on_directive),
-                conf: if is_of_process(spelling.places) {
+                conf: if is_of_process(spelling.contexts) {
                     NGX_HTTP_MAIN_CONF_OFFSET
                 } else {
                     NGX_HTTP_LOC_CONF_OFFSET
@@ -74,19 +74,19 @@ pub const TABLE: [ngx_command_t; LENGTH] = {
     table
 };
 
-const fn is_of_process(places: Places) -> bool {
-    places.main && !places.server && !places.location
+const fn is_of_process(contexts: Contexts) -> bool {
+    contexts.main && !contexts.server && !contexts.location
 }
 
-const fn place_flags(directive: &Directive, places: Places) -> ngx_uint_t {
+const fn context_flags(directive: &Directive, contexts: Contexts) -> ngx_uint_t {
     let mut flags = 0;
-    if places.main {
+    if contexts.main {
         flags |= NGX_HTTP_MAIN_CONF;
     }
-    if places.server {
+    if contexts.server {
         flags |= NGX_HTTP_SRV_CONF;
     }
-    if places.location {
+    if contexts.location {
         flags |= NGX_HTTP_LOC_CONF;
     }
     if matches!(directive.setting, Setting::Mount) {
@@ -116,7 +116,7 @@ pub fn apply(name: &[u8], conf: &Conf<'_>) -> Result<(), String> {
     let value = value::parse(directive, &conf.words())
         .and_then(|value| shared::conf::validate(directive.setting, &value).map(|()| value))
         .map_err(|error| format!("\"{shown}\" {error}"))?;
-    let of_process = directive.nginx.is_some_and(|spelling| is_of_process(spelling.places));
+    let of_process = directive.nginx.is_some_and(|spelling| is_of_process(spelling.contexts));
     let refused = |why: String| format!("\"{shown}\": {why}");
     if of_process {
         let main = conf.main().ok_or("no memory")?;
@@ -129,15 +129,15 @@ pub fn apply(name: &[u8], conf: &Conf<'_>) -> Result<(), String> {
         main.process.apply(directive.setting, &value);
         return Ok(());
     }
-    let place = conf.place().ok_or("no memory")?;
+    let loc_conf = conf.place().ok_or("no memory")?;
     if directive.setting != Setting::Param {
-        note(&mut place.seen, directive.setting).map_err(|why| format!("\"{shown}\" {why}"))?;
+        note(&mut loc_conf.seen, directive.setting).map_err(|why| format!("\"{shown}\" {why}"))?;
     }
     match (directive.setting, &value) {
-        (Setting::Mount, Value::Words(words)) => pass(place, conf, words).map_err(refused),
-        (Setting::Param, Value::Words(words)) => param(place, conf, words).map_err(refused),
+        (Setting::Mount, Value::Words(words)) => pass(loc_conf, conf, words).map_err(refused),
+        (Setting::Param, Value::Words(words)) => param(loc_conf, conf, words).map_err(refused),
         _ => {
-            place.settings.apply(directive.setting, &value);
+            loc_conf.settings.apply(directive.setting, &value);
             Ok(())
         }
     }
@@ -151,7 +151,7 @@ fn note(seen: &mut Vec<Setting>, setting: Setting) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn pass(place: &mut LocConf, conf: &Conf<'_>, words: &[String]) -> Result<(), String> {
+fn pass(loc_conf: &mut LocConf, conf: &Conf<'_>, words: &[String]) -> Result<(), String> {
     let [written] = words else {
         return Err("takes one value: file.wsgi[:callable] or package.module:callable".to_owned());
     };
@@ -170,12 +170,12 @@ fn pass(place: &mut LocConf, conf: &Conf<'_>, words: &[String]) -> Result<(), St
     } else {
         Pass::Variable(value)
     };
-    place.pass = Some(Rc::new(pass));
+    loc_conf.pass = Some(Rc::new(pass));
     conf.location().set_handler(Some(entry::on_request));
     Ok(())
 }
 
-fn param(place: &mut LocConf, conf: &Conf<'_>, words: &[String]) -> Result<(), String> {
+fn param(loc_conf: &mut LocConf, conf: &Conf<'_>, words: &[String]) -> Result<(), String> {
     let (name, value, if_not_empty) = match words {
         [name, value] => (name, value, false),
         [name, value, word] if word == "if_not_empty" => (name, value, true),
@@ -184,6 +184,6 @@ fn param(place: &mut LocConf, conf: &Conf<'_>, words: &[String]) -> Result<(), S
     };
     let value = ComplexValue::compile(conf, value.as_bytes()).ok_or("the variables cannot be compiled")?;
     let param = Param { name: name.as_bytes().to_vec(), value, if_not_empty };
-    Rc::get_mut(&mut place.params).ok_or("the parameters are in use")?.push(param);
+    Rc::get_mut(&mut loc_conf.params).ok_or("the parameters are in use")?.push(param);
     Ok(())
 }

@@ -11,14 +11,14 @@ use shared::ffi::guard::guard;
 
 use crate::conf::{self, LocConf, MainConf};
 use crate::directives;
-use crate::event_loop;
+use crate::embedded::{loop_side, worker};
 use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, Refusal, name_of};
 use crate::ffi::cycle::Cycle;
-use crate::ffi::request::Request;
+use crate::ffi::module::Module;
+use crate::ffi::request::{Request, id_from_pointer};
 use crate::ffi::{ERROR, OK, built_for, signal};
 use crate::groups;
-use crate::registry::Id;
-use crate::{handler, serving, upstream, worker};
+use crate::{handler, upstream};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(before_configuration),
@@ -46,6 +46,19 @@ pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
+/// This module, for the C edge.
+pub struct Wsgi;
+
+// SAFETY: the record above, whose `create_main_conf` and `create_loc_conf` make these types.
+unsafe impl Module for Wsgi {
+    type Main = MainConf;
+    type Loc = LocConf;
+
+    fn record() -> *const ngx_module_t {
+        &raw const ngx_http_wsgi_module
+    }
+}
+
 /// A table of pointers that C only reads.
 #[repr(transparent)]
 pub struct Pointers<T, const N: usize>([*const T; N]);
@@ -70,12 +83,6 @@ pub static ngx_module_names: Pointers<c_char, 2> =
 #[allow(non_upper_case_globals)]
 pub static ngx_module_order: Pointers<c_char, 1> = Pointers([std::ptr::null()]);
 
-/// Our place in a request's and a location's arrays.
-pub(crate) fn module_index() -> usize {
-    // SAFETY: nginx writes it once, before it calls anything of ours.
-    unsafe { ngx_http_wsgi_module.ctx_index }
-}
-
 /// Something that lies in this module's file. Not one of the exported tables: nginx has some of the same name, and the dynamic
 /// linker prefers those.
 pub(crate) fn lies_here() -> &'static ngx_http_module_t {
@@ -86,7 +93,7 @@ unsafe extern "C" fn before_configuration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard("before_configuration", ERROR, || {
         // SAFETY: nginx's own, for this call.
         let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
-        match built_for::check(conf) {
+        match built_for::check::<Wsgi>(conf) {
             Ok(()) => OK,
             Err(why) => {
                 conf.refuse(&why.to_string());
@@ -137,7 +144,7 @@ unsafe extern "C" fn merge_loc_conf(
         };
         let (Some(conf), Some(outer), Some(inner)) = parts else { return CONF_ERROR };
         let Some(main) = conf.main() else { return CONF_ERROR };
-        inner.decide(outer, &conf, main).map_or(CONF_ERROR, |()| CONF_OK)
+        inner.merge(outer, &conf, main).map_or(CONF_ERROR, |()| CONF_OK)
     })
 }
 
@@ -178,7 +185,7 @@ unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
         let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
         let Some(main) = conf.main() else { return ERROR };
         main.server_user = conf.server_user();
-        match conf::decide_process(main) {
+        match groups::check(main).and_then(|()| conf::init_main(main)) {
             Ok(()) => OK,
             Err(why) => {
                 conf.refuse_all(&why);
@@ -203,6 +210,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard("init_process", OK, || {
         // SAFETY: nginx's own, for this call.
         if let Some(cycle) = unsafe { Cycle::from_raw(cycle) } {
+            groups::let_go();
             worker::start(cycle);
         }
         OK
@@ -236,7 +244,7 @@ pub(crate) unsafe extern "C" fn on_body_complete(r: *mut ngx_http_request_t) {
     guard("on_body_complete", (), || {
         // SAFETY: nginx's own, and alive.
         if let Some(request) = unsafe { Request::from_raw(r) } {
-            serving::on_body_complete(request);
+            loop_side::on_body_complete(request);
         }
     });
 }
@@ -246,7 +254,7 @@ pub(crate) unsafe extern "C" fn on_write(r: *mut ngx_http_request_t) {
     guard("on_write", (), || {
         // SAFETY: nginx's own, and alive.
         if let Some(request) = unsafe { Request::from_raw(r) } {
-            serving::on_write(request);
+            loop_side::on_write(request);
         }
     });
 }
@@ -256,7 +264,7 @@ pub(crate) unsafe extern "C" fn on_read(r: *mut ngx_http_request_t) {
     guard("on_read", (), || {
         // SAFETY: nginx's own, and alive.
         if let Some(request) = unsafe { Request::from_raw(r) } {
-            serving::on_read(request);
+            loop_side::on_read(request);
         }
     });
 }
@@ -264,8 +272,8 @@ pub(crate) unsafe extern "C" fn on_read(r: *mut ngx_http_request_t) {
 /// A request cannot be answered any more.
 pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
     guard("on_gone", (), || {
-        if let Some(id) = Id::of_pointer(id) {
-            serving::on_gone(id);
+        if let Some(id) = id_from_pointer(id) {
+            loop_side::on_gone(id);
         }
     });
 }
@@ -273,24 +281,20 @@ pub(crate) unsafe extern "C" fn on_gone(id: *mut c_void) {
 /// A request's memory goes.
 pub(crate) unsafe extern "C" fn on_freed(id: *mut c_void) {
     guard("on_freed", (), || {
-        if let Some(id) = Id::of_pointer(id) {
-            serving::on_freed(id);
+        if let Some(id) = id_from_pointer(id) {
+            loop_side::on_freed(id);
         }
     });
 }
 
-/// A thread rang.
-pub(crate) unsafe extern "C" fn on_ring(_event: *mut ngx_event_t) {
-    guard("on_ring", (), || {
-        if let Some(worker) = worker::worker() {
-            worker.door().answer();
-        }
-    });
+/// A thread woke the loop.
+pub(crate) unsafe extern "C" fn on_wake(_event: *mut ngx_event_t) {
+    guard("on_wake", (), worker::on_wake);
 }
 
 /// The timer that keeps a leaving worker alive ran out.
 pub(crate) unsafe extern "C" fn on_stay(_event: *mut ngx_event_t) {
-    guard("on_stay", (), event_loop::stay_while_serving);
+    guard("on_stay", (), loop_side::stay_while_serving);
 }
 
 /// A signal came.

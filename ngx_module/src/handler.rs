@@ -1,21 +1,25 @@
 //! Taking a request: what is answered at once, and how the others come to a thread.
+#![deny(unsafe_code)]
 
 use std::sync::Arc;
 
 use shared::conf::groups::Runs;
 use shared::fault::Fault;
+use shared::http::body::BodyLength;
 use shared::log::Level;
+use shared::relay::body::Body;
+use shared::relay::channel::Channel;
+use shared::relay::thread_side::ThreadSide;
 
 use crate::conf::{Group, LocConf, NoMount};
+use crate::embedded::loop_side;
+use crate::embedded::request_body::{self, Progress};
+use crate::embedded::worker::{self, Worker};
 use crate::entry;
-use crate::exchange::NginxExchange;
 use crate::ffi::request::Request;
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
-use crate::request::{self, BodyLength};
-use crate::request_body::{self, Progress, StoredBody};
-use crate::upstream::{self, GroupAddress};
-use crate::worker::{self, Worker};
-use crate::{fault, groups, log, serving};
+use crate::group_address::GroupAddress;
+use crate::{fault, groups, log, request, upstream};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -42,7 +46,7 @@ pub fn handle(request: Request) -> Code {
     }
     let streamed = !conf.settings.request_buffering()
         && request.is_main()
-        && request.announces_body()
+        && request::announced(&request).has_body()
         && !request.body_was_begun();
     if streamed {
         request.hold();
@@ -61,7 +65,7 @@ fn proxy(request: Request, conf: &LocConf, group: &Arc<GroupAddress>) -> Code {
     };
     let streamed = !conf.settings.request_buffering()
         && request.is_main()
-        && request.announces_body()
+        && request::announced(&request).has_body()
         && !request.body_was_begun();
     // Where variables name the group nothing of it was known when the location was configured.
     let timeouts = matches!(conf.group, Group::Variable(_)).then(|| conf.written_timeouts.or(group.timeouts));
@@ -88,22 +92,25 @@ fn begin(request: Request, streamed: bool) {
 fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     let Some(conf) = request.location() else { return Err(500) };
     let Some(worker) = worker::worker() else {
-        let why = "no Python runs in this process, which was started with a configuration without wsgi_pass: restart nginx";
+        let why = "no Python runs in this process, which was started with a configuration without wsgi_pass: restart \
+                   nginx";
         return Err(fault::report(request, Fault::NoPython, why));
     };
     let mount = mount_of(request, conf, "")?;
     let (body, length) = body_of(request, streamed)?;
     let head = request::pack(&request, conf, length, None).ok_or(INTERNAL_SERVER_ERROR)?;
     let progress = if streamed { Progress::Untouched } else { Progress::Done };
-    let link = serving::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
-    let exchange = NginxExchange::new(worker, Arc::clone(&link), mount, head, body);
-    if worker.backlog().push(exchange).is_err() {
-        refuse(request, worker, &link);
+    let channel = loop_side::begin(request, progress).ok_or(INTERNAL_SERVER_ERROR)?;
+    let exchange = ThreadSide::new(worker, Arc::clone(&channel), mount, head, body);
+    if let Err(refused) = worker.backlog().push(exchange) {
+        refuse(request, worker, &channel);
+        // Now that the channel is closed it has nothing to say.
+        drop(refused);
     }
     Ok(())
 }
 
-fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
+fn refuse(request: Request, worker: &Worker, channel: &Channel) {
     let (fault, why) = if worker.has_failed() {
         (Fault::NoPython, "Python did not start in this worker; the log says why where the worker began")
     } else {
@@ -111,7 +118,7 @@ fn refuse(request: Request, worker: &Worker, link: &crate::link::Link) {
             "too many requests wait for a Python thread: raise wsgi_threads, or make the application faster";
         (Fault::QueueFull, why)
     };
-    serving::refuse(link, fault::report(request, fault, why));
+    loop_side::refuse(channel, fault::report(request, fault, why));
 }
 
 fn mount_of(
@@ -130,19 +137,17 @@ fn mount_of(
     })
 }
 
-fn body_of(request: Request, streamed: bool) -> Result<(StoredBody, BodyLength), Code> {
+fn body_of(request: Request, streamed: bool) -> Result<(Body, BodyLength), Code> {
     if streamed {
-        return Ok((StoredBody::Streamed, BodyLength::AsAnnounced));
+        return Ok((Body::Streamed, BodyLength::AsAnnounced));
     }
     if !request.is_main() || request.is_reading_body() {
-        return Ok((StoredBody::Empty, BodyLength::NoBody));
+        return Ok((Body::Empty, request::announced(&request).when_read(None)));
     }
     let (body, length) = request_body::store(&request).map_err(|error| {
         let message = format!("cannot duplicate the descriptor of the request body's file: {error}");
         log::request(request, Level::Critical, message.as_bytes());
         INTERNAL_SERVER_ERROR
     })?;
-    // Another location may have read all of it before this one got the request.
-    let lost = length == 0 && request.announces_body() && !request.has_chunked_body();
-    Ok((body, if lost { BodyLength::NoBody } else { BodyLength::Known(length) }))
+    Ok((body, request::announced(&request).when_read(Some(length))))
 }

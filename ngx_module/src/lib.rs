@@ -1,9 +1,7 @@
 //! Neat inside nginx: the module `ngx_http_wsgi_module`.
 //!
 //! What passes through: nginx calls in at `entry.rs`; `directives.rs` and `conf.rs` read the configuration; `handler.rs` takes
-//! a request, `request.rs` packs its head, `request_body.rs` its body; `exchange.rs` is a Python thread's half of it and
-//! `serving.rs` the event loop's, with `link.rs` between them; `event_loop.rs` is the only door from the threads to the loop;
-//! `output.rs` and `response.rs` give the answer to nginx; `process.rs` starts and ends the threads.
+//! a request, `request.rs` packs its head; `embedded/` gives it to a Python thread of this worker and its response to nginx.
 //!
 //! What this room must never know: Python (the engine is behind `shared::loader`), or a rule of HTTP or WSGI (those are
 //! `shared`'s). Raw pointers of nginx's stay in `ffi/` and `entry.rs`.
@@ -12,24 +10,16 @@
 
 mod conf;
 mod directives;
+mod embedded;
 #[allow(unsafe_code)]
 mod entry;
-mod event_loop;
-mod exchange;
 mod fault;
 #[allow(unsafe_code)]
 mod ffi;
+mod group_address;
 mod groups;
 mod handler;
-mod link;
 mod log;
-mod output;
-mod registry;
+mod module;
 mod request;
-mod request_body;
-mod response;
-mod serving;
 mod upstream;
-mod worker;
-
-pub(crate) use entry::module_index;

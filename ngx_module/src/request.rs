@@ -1,24 +1,18 @@
-//! The head of a request, from nginx's fields to the packed one.
+//! What nginx says of a request, as environ asks for it.
+
+#![deny(unsafe_code)]
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use shared::http::key::Key;
-use shared::http::packed::{Packed, Packer};
+use shared::http::body::{Announced, BodyLength};
+use shared::http::host::{HostPort, of_listener};
+use shared::http::packed::Packed;
 use shared::http::target;
+use shared::http::token::is_conditional;
+use shared::wsgi::environ::{self, ServerRequest};
 
 use crate::conf::LocConf;
 use crate::ffi::request::Request;
-
-/// What is said about the request's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyLength {
-    /// The request carries none, whatever its headers say: a subrequest has those of the main request.
-    NoBody,
-    /// nginx has read so many bytes.
-    Known(u64),
-    /// It is streamed: what the headers say holds.
-    AsAnnounced,
-}
 
 /// What is asked where the answer is to be cached: it will be everybody's, so that nothing of one client's own may shape it.
 pub struct ForCache {
@@ -30,106 +24,146 @@ pub struct ForCache {
     pub etag: Vec<u8>,
 }
 
-/// Packs the head.
+/// What the head announces of the body; nginx has read the fields.
+pub fn announced(request: &Request) -> Announced {
+    if request.has_chunked_body() {
+        return Announced::Unknown;
+    }
+    request.content_length().map_or(Announced::Nothing, Announced::Length)
+}
+
+/// Packs the head; `None` where nginx could not evaluate a variable, which it has logged.
 pub fn pack(
     request: &Request,
     conf: &LocConf,
     body: BodyLength,
     for_cache: Option<&ForCache>,
 ) -> Option<Packed> {
-    let mut head = Packer::new();
-    head.pass_authorization(conf.settings.pass_authorization());
-    for (name, value) in request.headers() {
-        if body == BodyLength::NoBody && is_about_body(name) || for_cache.is_some() && is_condition(name) {
-            continue;
-        }
-        head.header(name, value);
+    let mut address = [0; 128];
+    let (host, port) = request.server_address(&mut address);
+    environ::pack(&NginxRequest { request, conf, body, for_cache, server: HostPort { host, port } }).ok()
+}
+
+/// nginx could not evaluate a variable.
+struct NoValue;
+
+struct NginxRequest<'a> {
+    request: &'a Request,
+    conf: &'a LocConf,
+    body: BodyLength,
+    for_cache: Option<&'a ForCache>,
+    server: HostPort<'a>,
+}
+
+impl ServerRequest for NginxRequest<'_> {
+    type Error = NoValue;
+
+    fn method(&self) -> &[u8] {
+        let as_get = self.for_cache.is_some_and(|asked| asked.as_get);
+        if as_get { b"GET" } else { self.request.method() }
     }
-    if let Some(asked) = for_cache {
-        for (name, value) in
-            [(&b"If-Modified-Since"[..], &asked.last_modified), (b"If-None-Match", &asked.etag)]
-        {
-            if !value.is_empty() {
-                head.header(name, value);
+
+    fn target(&self) -> &[u8] {
+        self.request.unparsed_uri()
+    }
+
+    fn split_path(&self) -> (&[u8], &[u8]) {
+        target::split(self.request.uri(), &self.conf.mount_point)
+    }
+
+    fn query(&self) -> &[u8] {
+        self.request.arguments()
+    }
+
+    fn protocol(&self) -> &[u8] {
+        self.request.protocol()
+    }
+
+    fn scheme(&self) -> &[u8] {
+        if self.request.is_encrypted() { b"https" } else { b"http" }
+    }
+
+    fn https(&self) -> Option<&[u8]> {
+        self.request.is_encrypted().then_some(b"on")
+    }
+
+    fn server_name(&self) -> Option<&[u8]> {
+        let host = self.request.host();
+        let name = if host.is_empty() { self.server.host } else { host };
+        self.conf.server_name.is_none().then_some(name)
+    }
+
+    fn server_port(&self) -> u16 {
+        self.server.port
+    }
+
+    fn server_address(&self) -> HostPort<'_> {
+        self.server
+    }
+
+    fn listener_host(&self) -> &[u8] {
+        of_listener(self.request.listener())
+    }
+
+    fn client_address(&self) -> HostPort<'_> {
+        HostPort { host: self.request.client_address(), port: self.request.client_port() }
+    }
+
+    fn user(&self) -> Option<&[u8]> {
+        let user = self.request.user();
+        (!user.is_empty()).then_some(user)
+    }
+
+    fn auth_type(&self) -> Option<&[u8]> {
+        self.user().map(|_| &b"Basic"[..])
+    }
+
+    fn connection_id(&self) -> u64 {
+        self.request.connection_number()
+    }
+
+    fn started_at(&self) -> u64 {
+        self.request.started_at() * 1000
+    }
+
+    fn queued_at(&self) -> Option<u64> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(now.as_micros()).ok()
+    }
+
+    fn document_root(&self) -> Result<Option<&[u8]>, NoValue> {
+        let root = self.conf.root.as_ref().map(|root| root.evaluate(self.request).ok_or(NoValue));
+        root.transpose()
+    }
+
+    /// Where the answer is to be cached: without the client's own conditions, with those of the answer that has expired.
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let is_cached = self.for_cache.is_some();
+        let sent = self.request.headers().filter(move |(name, _)| !is_cached || !is_conditional(name));
+        let added = self.for_cache.map(|asked| {
+            [
+                (&b"If-Modified-Since"[..], asked.last_modified.as_slice()),
+                (b"If-None-Match", asked.etag.as_slice()),
+            ]
+        });
+        sent.chain(added.into_iter().flatten().filter(|(_, value)| !value.is_empty()))
+    }
+
+    fn passes_authorization(&self) -> bool {
+        self.conf.settings.pass_authorization()
+    }
+
+    fn body(&self) -> BodyLength {
+        self.body
+    }
+
+    fn parameters(&self, mut set: impl FnMut(&[u8], &[u8])) -> Result<(), NoValue> {
+        for param in self.conf.params.iter() {
+            let value = param.value.evaluate(self.request).ok_or(NoValue)?;
+            if !(param.if_not_empty && value.is_empty()) {
+                set(&param.name, value);
             }
         }
-    }
-    if let BodyLength::Known(length) = body {
-        if length > 0 || request.has_chunked_body() {
-            head.set(Key::ContentLength, length.to_string().as_bytes());
-        }
-    }
-    let as_get = for_cache.is_some_and(|asked| asked.as_get);
-    head.set(Key::RequestMethod, if as_get { b"GET" } else { request.method() });
-    let (script_name, path_info) = target::split(request.uri(), &conf.mount_point);
-    head.set(Key::ScriptName, script_name);
-    head.set(Key::PathInfo, path_info);
-    head.set(Key::QueryString, request.arguments());
-    head.set(Key::RequestUri, request.unparsed_uri());
-    let protocol = request.protocol();
-    head.set(Key::ServerProtocol, if protocol.is_empty() { b"HTTP/0.9" } else { protocol });
-    set_addresses(request, conf, &mut head);
-    let scheme: &[u8] = if request.is_encrypted() { b"https" } else { b"http" };
-    head.set(Key::UrlScheme, scheme);
-    head.set(Key::RequestScheme, scheme);
-    if request.is_encrypted() {
-        head.set(Key::Https, b"on");
-    }
-    if !request.user().is_empty() {
-        head.set(Key::RemoteUser, request.user());
-        head.set(Key::AuthType, b"Basic");
-    }
-    head.set(Key::ConnectionId, request.connection_number().to_string().as_bytes());
-    head.set(Key::RequestStart, (request.started_at() * 1000).to_string().as_bytes());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    head.set(Key::QueueStart, now.as_micros().to_string().as_bytes());
-    if let Some(root) = &conf.root {
-        head.set(Key::DocumentRoot, root.evaluate(request)?);
-    }
-    for param in conf.params.iter() {
-        let value = param.value.evaluate(request)?;
-        if !(param.if_not_empty && value.is_empty()) {
-            head.set_named(&param.name, value);
-        }
-    }
-    Some(head.finish())
-}
-
-fn set_addresses(request: &Request, conf: &LocConf, head: &mut Packer) {
-    let mut buffer = [0; 128];
-    let (address, port) = request.server_address(&mut buffer);
-    if !conf.names_server {
-        let name = if request.host().is_empty() { address } else { request.host() };
-        head.set(Key::ServerName, name);
-    }
-    let port = port.to_string();
-    head.set(Key::ServerAddr, address);
-    head.set(Key::ServerPort, port.as_bytes());
-    head.set(Key::ListenerPort, port.as_bytes());
-    head.set(Key::ListenerHost, listener_host(request.listener()));
-    head.set(Key::RemoteAddr, request.client_address());
-    head.set(Key::RemotePort, request.client_port().to_string().as_bytes());
-}
-
-/// Headers that say how the main request's body comes.
-fn is_about_body(name: &[u8]) -> bool {
-    [&b"content-length"[..], b"transfer-encoding", b"expect"]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known))
-}
-
-/// Headers that ask for a part of the answer, or for none where the client has one (`ngx_http_uwsgi_cache_headers`).
-fn is_condition(name: &[u8]) -> bool {
-    let known: [&[u8]; 6] =
-        [b"if-modified-since", b"if-unmodified-since", b"if-none-match", b"if-match", b"range", b"if-range"];
-    known.iter().any(|known| name.eq_ignore_ascii_case(known))
-}
-
-/// The address without its port; empty, as in mod_wsgi, where every address of the machine is listened on.
-fn listener_host(listener: &[u8]) -> &[u8] {
-    let end = listener.iter().rposition(|byte| *byte == b':').unwrap_or(listener.len());
-    match listener.get(..end).unwrap_or_default() {
-        b"0.0.0.0" | b"[::]" | b"*" => b"",
-        host => host,
+        Ok(())
     }
 }

@@ -118,7 +118,7 @@ pub enum End {
 
 /// One request and its response, as the engine sees the server.
 pub trait Exchange {
-    /// The packed entries that every request of this mount shares (see [`crate::conf::mount`]).
+    /// The packed entries that every request of this mount shares (see [`crate::wsgi::environ::mount`]).
     fn mount(&self) -> &[u8];
 
     /// The packed entries of this request (see [`crate::http::packed`]).

@@ -23,6 +23,7 @@ pub mod launch;
 pub mod loader;
 pub mod log;
 pub mod preflight;
+pub mod relay;
 pub mod threads;
 pub mod vocabulary;
 pub mod wire;

@@ -41,6 +41,8 @@ CACHED = {
     "posted": "wsgi_cache_methods POST;",
     "part": "wsgi_cache_max_range_offset 4;",
 }
+#: Process groups that variables name.
+TIMEOUTS = ("hasty response-socket-timeout=1", "patient response-socket-timeout=600")
 CACHE = "wsgi_cache one; wsgi_cache_valid 200 1s; wsgi_cache_key $uri; add_header X-Cache $upstream_cache_status always;"
 RECIPE = Recipe(
     mounts={
@@ -55,7 +57,7 @@ RECIPE = Recipe(
     },
     main={
         "nginx": "wsgi_cache_path @DIR@/tmp/cache keys_zone=one:1m;"
-        + declare(NGINX_DAEMON, "hasty response-socket-timeout=1", "patient response-socket-timeout=600")["nginx"]
+        + declare(NGINX_DAEMON, *(f"{group} python-path=@APPS@" for group in TIMEOUTS))["nginx"]
     },
     conf={"nginx": "location = /clock { return 200 $msec; }"},
     group={"processes": "2"},

@@ -24,8 +24,17 @@ BROKEN = {
     "not-callable.wsgi": ("application = 7\n", "callable"),
     "not-utf8.wsgi": ("# -*- coding: nonsense -*-\n", "nonsense"),
 }
+MODULE = """
+import inspect
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    kinds = [type(value).__name__ for value in (__file__, __name__, __spec__, __loader__, __cached__)]
+    return [repr((kinds, __file__, inspect.stack()[0].filename)).encode()]
+"""
 RECIPE = Recipe(
     mounts={
+        "/module": "@DIR@/scripts/module.wsgi",
         **{f"/{name}": f"@DIR@/scripts/{name}" for name in BROKEN},
         "/changing": "@DIR@/scripts/changing.wsgi",
         "/fixed": Mount("@DIR@/scripts/fixed.wsgi", nginx="wsgi_script_reloading off;", httpd="WSGIScriptReloading Off"),
@@ -34,6 +43,7 @@ RECIPE = Recipe(
     },
     files={
         **{f"scripts/{name}": text for name, (text, _) in BROKEN.items()},
+        "scripts/module.wsgi": MODULE,
         "scripts/changing.wsgi": GOOD % "first",
         "scripts/fixed.wsgi": GOOD % "first",
     },
@@ -55,6 +65,13 @@ def test_script_that_cannot_be_loaded_is_500(site, name):
         assert f"scripts/{name}" in log
     assert site.ask("/fine").status == 200
     assert site.workers() == workers
+
+
+def test_script_has_what_an_imported_module_has(site):
+    """Python's reference, "Import-related attributes on module objects": `__file__` is a str, which inspect relies on."""
+    path = str(site.directory / "scripts/module.wsgi")
+    kinds = ["str", "str", "ModuleSpec", "ScriptLoader", "NoneType"]
+    assert site.ask("/module").body.decode() == repr((kinds, path, path))
 
 
 def test_script_that_does_not_exist(site):

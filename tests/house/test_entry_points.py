@@ -21,7 +21,8 @@ SOURCES = sorted(
     for path in (ROOT / room).rglob("*.rs")
 )
 #: A definition, not a type or a declaration: the signature ends with a brace. Comments may stand before the first words.
-ENTRY = re.compile(r'extern "C" fn (\w+)[^;{]*?\{(?:\s*//[^\n]*)*\s*([^\n]*)')
+#: In a macro the name may be one that the macro gets.
+ENTRY = re.compile(r'extern "C" fn (\$?\w+)[^;{]*?\{(?:\s*//[^\n]*)*\s*([^\n]*)')
 #: The guard itself, or `capsule::function`, which turns a panic into a Python exception and begins with a guard. An empty
 #: body has nothing that could panic.
 GUARDED = re.compile(r"(shared::ffi::guard::)?guard\(|function\(|\}")

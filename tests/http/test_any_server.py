@@ -234,6 +234,17 @@ def test_bad_requests_are_the_servers_to_refuse(site):
     assert site.ask("/app/hello").status == 200
 
 
+@pytest.mark.parametrize("codings", ["chunked, chunked", "gzip, chunked", "gzip", "chunked, gzip", "identity, chunked"])
+def test_other_codings_than_chunked_are_refused(site, codings):
+    """RFC 9112 section 6.1: chunked is applied once, and a coding that the server does not know is 501 (or 400). Whatever
+    stands behind such a head is not taken for another request."""
+    with site.wire() as wire:
+        wire.send(b"POST /app/read-all HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: " + codings.encode()
+                  + b"\r\n\r\n0\r\n\r\nGET /app/hello HTTP/1.1\r\nHost: localhost\r\n\r\n")  # fmt: skip
+        assert wire.read_answer().status in (400, 501)
+        assert wire.at_end()
+
+
 def test_smuggled_request_is_not_run(site):
     """RFC 9112 section 6.1: Transfer-Encoding beside Content-Length is refused, or chunked alone counts."""
     with site.wire() as wire:

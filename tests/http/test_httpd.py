@@ -77,6 +77,14 @@ def environ(site, target: str, *fields: str) -> dict:
     return {key: value for key, (_, value) in json.loads(answer.body).items()}
 
 
+def test_ipv6_host_has_brackets_in_server_name(site):
+    """RFC 3875 section 4.1.14: SERVER_NAME has the form of a URL's host. httpd takes the brackets off."""
+    with site.wire() as wire:
+        wire.send(b"GET /environ HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n")
+        found = {key: value for key, (_, value) in json.loads(wire.read_answer().body).items()}
+    assert (found["SERVER_NAME"], found["HTTP_HOST"]) == ("[::1]", "[::1]:8080")
+
+
 @pytest.mark.parametrize(
     ("target", "body"),
     [

@@ -166,6 +166,19 @@ def test_headers_become_keys(site):
     assert found["HTTP_COOKIE"] == "a=b"
 
 
+def test_whitespace_around_a_header_is_not_part_of_it(site):
+    """RFC 9110 section 5.5: SP and HTAB before and behind a field's value are excluded from it."""
+    found = environ(site, "/", "X-Tabs:\t a\t b \t", "X-Spaces:   a  ")
+    assert (found["HTTP_X_TABS"], found["HTTP_X_SPACES"]) == ("a\t b", "a")
+
+
+def test_body_in_chunks_has_no_transfer_encoding(site):
+    """RFC 9112 section 7: the server has taken the coding off. An application that looks for it would decode a second time."""
+    body = b"3\r\nabc\r\n0\r\n\r\n"
+    found = environ(site, "/", "Transfer-Encoding: chunked", method="POST", body=body)
+    assert "HTTP_TRANSFER_ENCODING" not in found
+
+
 def test_header_bytes_are_latin1_text(site):
     """PEP 3333, "Unicode Issues"."""
     assert environ(site, "/", "X-Name: caf\xe9")["HTTP_X_NAME"] == "caf\xe9"

@@ -4,11 +4,13 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_file_t, ngx_pcalloc, ngx_pool_cleanup_add,
-    ngx_pool_cleanup_file, ngx_pool_cleanup_file_t, ngx_pool_t, off_t,
+    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_file_t, ngx_http_output_filter, ngx_pcalloc,
+    ngx_pool_cleanup_add, ngx_pool_cleanup_file, ngx_pool_cleanup_file_t, ngx_pool_t, off_t,
 };
 
-use super::lent::Lent;
+use shared::relay::loan::Lent;
+
+use super::Code;
 use super::request::Request;
 
 /// A chain link and its buffer, of a request's pool.
@@ -17,16 +19,8 @@ pub struct Piece {
     link: NonNull<ngx_chain_t>,
     /// What the buffer points to, where that is ours.
     bytes: Vec<u8>,
-    is_lent: bool,
-}
-
-/// What a piece was filled with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Emptied {
-    /// So many bytes of ours.
-    pub bytes: usize,
-    /// Bytes that a Python thread keeps.
-    pub lent: bool,
+    /// Or a Python thread's, which goes on when this is dropped.
+    lent: Option<Lent>,
 }
 
 impl Piece {
@@ -40,7 +34,7 @@ impl Piece {
             NonNull::new(buffer)?;
             (*link.as_ptr()).buf = buffer;
             (*link.as_ptr()).next = std::ptr::null_mut();
-            Some(Self { link, bytes: Vec::new(), is_lent: false })
+            Some(Self { link, bytes: Vec::new(), lent: None })
         }
     }
 
@@ -49,15 +43,20 @@ impl Piece {
         unsafe { NonNull::new_unchecked((*self.link.as_ptr()).buf) }
     }
 
-    /// Empties the piece for its next use and says what it held.
-    pub fn clear(&mut self) -> Emptied {
+    /// Empties the piece for its next use; how many bytes of ours it held.
+    pub fn clear(&mut self) -> usize {
         // SAFETY: nginx is done with the buffer ([`Piece::left`] is 0); zeroes are an empty buffer.
         unsafe {
             self.buffer().write(std::mem::zeroed());
             (*self.link.as_ptr()).next = std::ptr::null_mut();
         }
-        let bytes = std::mem::take(&mut self.bytes).len();
-        Emptied { bytes, lent: std::mem::take(&mut self.is_lent) }
+        self.lent = None;
+        std::mem::take(&mut self.bytes).len()
+    }
+
+    /// Returns what was lent. nginx must not look at the piece any more.
+    pub fn return_loan(&mut self) {
+        self.lent = None;
     }
 
     fn point(&mut self, start: *const u8, length: usize) {
@@ -80,9 +79,9 @@ impl Piece {
     }
 
     /// Fills the piece with bytes that a Python thread keeps in place.
-    pub fn fill_lent(&mut self, lent: &Lent) {
-        self.point(lent.start(), lent.len());
-        self.is_lent = true;
+    pub fn fill_lent(&mut self, lent: Lent) {
+        self.point(lent.bytes().as_ptr(), lent.len());
+        self.lent = Some(lent);
     }
 
     /// Fills the piece with a part of a file, which the request's pool closes; `false` when nginx has no memory.
@@ -152,8 +151,17 @@ impl Piece {
     }
 
     /// The first link of a chain, for nginx.
-    pub(super) const fn as_chain(&self) -> *mut ngx_chain_t {
+    const fn as_chain(&self) -> *mut ngx_chain_t {
         self.link.as_ptr()
+    }
+}
+
+impl Request {
+    /// Gives nginx a chain, or asks it to go on with what it has.
+    pub fn output(self, first: Option<&Piece>) -> Code {
+        let chain: *mut ngx_chain_t = first.map_or(std::ptr::null_mut(), Piece::as_chain);
+        // SAFETY: the request lives; the chain's pieces stay until nginx has sent them (`output.rs`) or the pool goes.
+        unsafe { ngx_http_output_filter(self.raw(), chain) }
     }
 }
 

@@ -3,16 +3,16 @@
 use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
-    ngx_exiting, ngx_http_conf_ctx_t, ngx_http_module, ngx_log_error_core, ngx_log_t, ngx_process,
-    ngx_uint_t,
+    NGX_PROCESS_MASTER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle,
+    ngx_cycle_t, ngx_exiting, ngx_http_conf_ctx_t, ngx_http_module, ngx_log_error_core, ngx_log_t,
+    ngx_process, ngx_uint_t,
 };
 
+use super::module::{Module, context_index};
 use super::request::Request;
-use crate::conf::MainConf;
 
 /// How much of a line nginx surely does not cut off: it has this for the message and what stands before it.
-pub const LONGEST_LINE: usize = nginx_sys::NGX_MAX_ERROR_STR as usize - 256;
+pub const MAX_LINE: usize = nginx_sys::NGX_MAX_ERROR_STR as usize - 256;
 
 /// nginx's `NGX_LOG_EMERG`.
 pub const EMERGENCY: u32 = nginx_sys::NGX_LOG_EMERG;
@@ -56,6 +56,14 @@ impl Request {
 pub fn is_testing() -> bool {
     // SAFETY: set before any configuration is read.
     unsafe { nginx_sys::ngx_test_config != 0 }
+}
+
+/// Whether this is a process that a master forked, whatever for. With `master_process off` there is one process, which is its
+/// own master.
+pub fn is_child() -> bool {
+    // SAFETY: a plain number, set before any module runs in a process.
+    let process = unsafe { ngx_process };
+    process != NGX_PROCESS_SINGLE as ngx_uint_t && process != NGX_PROCESS_MASTER as ngx_uint_t
 }
 
 /// Whether this process answers requests: a worker, or the only process.
@@ -110,13 +118,13 @@ impl<'a> Cycle<'a> {
         self.0
     }
 
-    /// Our configuration; `None` where there is no `http` block.
-    pub fn main_conf(self) -> Option<&'a MainConf> {
+    /// A module's configuration of the process; `None` where there is no `http` block.
+    pub fn main_conf_of<M: Module>(self) -> Option<&'a M::Main> {
         // SAFETY: `http`'s context, at its module's index, is an ngx_http_conf_ctx_t, and has an entry for each module.
         unsafe {
             let index = ngx_http_module.index;
             let context: *const ngx_http_conf_ctx_t = (*self.0.conf_ctx.add(index)).cast();
-            (*context.as_ref()?.main_conf.add(crate::module_index())).cast::<MainConf>().as_ref()
+            (*context.as_ref()?.main_conf.add(context_index::<M>())).cast::<M::Main>().as_ref()
         }
     }
 

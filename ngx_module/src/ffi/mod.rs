@@ -2,7 +2,7 @@
 //! calls in) holds a raw pointer of nginx's.
 //!
 //! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types here hold
-//! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads ([`lent::Lent`]) says why it may.
+//! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads is in `shared::relay`.
 
 pub mod built_for;
 pub mod chain;
@@ -11,9 +11,9 @@ pub mod conf;
 mod connection;
 pub mod cycle;
 pub mod environment;
-pub mod lent;
 pub mod links;
 pub mod location;
+pub mod module;
 pub mod peer;
 pub mod pipe;
 mod pool;
@@ -28,7 +28,7 @@ pub mod upstream;
 pub mod upstream_callbacks;
 pub mod upstream_conf;
 pub mod upstream_directives;
-pub mod wake;
+pub mod waker;
 mod zeroed;
 
 use nginx_sys::{ngx_int_t, ngx_str_t};
@@ -44,6 +44,8 @@ pub const ERROR: Code = nginx_sys::NGX_ERROR as Code;
 pub const AGAIN: Code = nginx_sys::NGX_AGAIN as Code;
 /// nginx's `NGX_DONE`.
 pub const DONE: Code = nginx_sys::NGX_DONE as Code;
+/// nginx's `NGX_DECLINED`.
+pub const DECLINED: Code = nginx_sys::NGX_DECLINED as Code;
 /// nginx's `NGX_HTTP_SPECIAL_RESPONSE`: from here on a result is a status.
 pub const SPECIAL_RESPONSE: Code = nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as Code;
 

@@ -4,18 +4,24 @@
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_chain_t, ngx_connection_t, ngx_handle_write_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
+    ngx_connection_t, ngx_handle_write_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_event_handler_pt, ngx_http_finalize_request,
-    ngx_http_log_ctx_t, ngx_http_output_filter, ngx_http_request_t, ngx_http_run_posted_requests,
-    ngx_http_send_header, ngx_log_t, ngx_pool_cleanup_add, ngx_pool_t,
+    ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_send_header, ngx_log_t,
+    ngx_pool_cleanup_add, ngx_pool_t,
 };
 
-use super::chain::Piece;
+use shared::relay::registry::Id;
+
+use super::module::{Module, context_index};
 use super::{Code, ERROR};
-use crate::registry::Id;
+
+/// The number that [`Request::attach_to`] noted as a handler's data.
+pub fn id_from_pointer(data: *mut std::ffi::c_void) -> Option<Id> {
+    Id::from_bits(data.addr() as u64)
+}
 
 /// A request. Valid on the loop's thread from the handler's call until it is finalized or its cleanup ran; whoever keeps one
-/// longer ([`crate::serving::Serving`]) forgets it there.
+/// longer forgets it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request(NonNull<ngx_http_request_t>);
 
@@ -93,26 +99,21 @@ impl Request {
         }
     }
 
-    /// Our configuration of the request's location.
-    pub fn location(&self) -> Option<&crate::conf::LocConf> {
-        // SAFETY: as for `core_location`; ours is null only where nginx was short of memory.
-        unsafe { (*self.get().loc_conf.add(crate::module_index())).cast::<crate::conf::LocConf>().as_ref() }
+    /// A module's configuration of the request's location; `None` where nginx was short of memory.
+    pub fn loc_conf_of<M: Module>(&self) -> Option<&M::Loc> {
+        // SAFETY: as for `core_location`; of that type, as [`Module`] says.
+        unsafe { (*self.get().loc_conf.add(context_index::<M>())).cast::<M::Loc>().as_ref() }
     }
 
-    /// Our configuration of the process.
-    pub fn main_conf(&self) -> Option<&crate::conf::MainConf> {
-        // SAFETY: `main_conf` has an entry for each module; ours is null only where nginx was short of memory.
-        unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>().as_ref() }
+    /// A module's configuration of the process; as above.
+    pub fn main_conf_of<M: Module>(&self) -> Option<&M::Main> {
+        // SAFETY: `main_conf` has an entry for each module; of that type, as [`Module`] says.
+        unsafe { (*self.get().main_conf.add(context_index::<M>())).cast::<M::Main>().as_ref() }
     }
 
     /// Whether the method is HEAD.
     pub(crate) fn is_head(self) -> bool {
         self.get().method == nginx_sys::NGX_HTTP_HEAD as usize
-    }
-
-    /// Whether nothing of the body lies in a file.
-    pub(crate) fn body_is_in_memory(&self) -> bool {
-        self.body_parts().all(|part| matches!(part, super::request_body::Part::Memory(_)))
     }
 
     /// Whether the client asked for it, and not another request.
@@ -131,30 +132,32 @@ impl Request {
         }
     }
 
-    /// Which serving this request belongs to.
-    pub fn serving(self) -> Option<Id> {
+    /// The number that [`Request::attach_to`] noted.
+    pub fn id_of<M: Module>(self) -> Option<Id> {
         // SAFETY: `ctx` has an entry for each module.
-        let entry = unsafe { *self.get().ctx.add(crate::module_index()) };
-        Id::of_pointer(entry)
+        let entry = unsafe { *self.get().ctx.add(context_index::<M>()) };
+        id_from_pointer(entry)
     }
 
-    /// Notes which serving this request belongs to and arranges that both ends of the request are told: the first when it
+    /// Notes the number under which this request is served, and arranges that both ends of the request are told: the first when it
     /// cannot be answered any more, the second when its memory goes. `None` when nginx has no memory.
-    pub fn attach(
+    pub fn attach_to<M: Module>(
         self,
         id: Id,
         gone: unsafe extern "C" fn(*mut std::ffi::c_void),
         freed: unsafe extern "C" fn(*mut std::ffi::c_void),
     ) -> Option<Cleanup> {
-        // SAFETY: the request lives, and with it its pool; both handlers take the id as their data, which is no pointer.
+        // Where nginx has a pointer for a handler there is a number, which leads nowhere once the request is gone.
+        let data = std::ptr::without_provenance_mut(usize::try_from(id.to_bits()).ok()?);
+        // SAFETY: the request lives, and with it its pool; nobody follows the pointer.
         unsafe {
             let cleanup = NonNull::new(ngx_http_cleanup_add(self.raw(), 0))?;
             let pool_cleanup = NonNull::new(ngx_pool_cleanup_add(self.pool(), 0))?;
             (*cleanup.as_ptr()).handler = Some(gone);
-            (*cleanup.as_ptr()).data = id.as_pointer();
+            (*cleanup.as_ptr()).data = data;
             (*pool_cleanup.as_ptr()).handler = Some(freed);
-            (*pool_cleanup.as_ptr()).data = id.as_pointer();
-            *self.get().ctx.add(crate::module_index()) = id.as_pointer();
+            (*pool_cleanup.as_ptr()).data = data;
+            *self.get().ctx.add(context_index::<M>()) = data;
             Some(Cleanup(cleanup))
         }
     }
@@ -206,16 +209,25 @@ impl Request {
         self.get().header_only() != 0
     }
 
-    /// Gives nginx a chain, or asks it to go on with what it has.
-    pub fn output(self, first: Option<&Piece>) -> Code {
-        let chain: *mut ngx_chain_t = first.map_or(std::ptr::null_mut(), Piece::as_chain);
-        // SAFETY: the request lives; the chain's pieces stay until nginx has sent them (`output.rs`) or the pool goes.
-        unsafe { ngx_http_output_filter(self.raw(), chain) }
-    }
-
     /// Whether nginx itself holds bytes back.
     pub fn is_buffered(self) -> bool {
         self.get().buffered() != 0 || self.connection_ref().buffered() != 0
+    }
+
+    /// Whether other requests of the same connection send first: a page waits for its fragment, a fragment for those before it.
+    pub fn waits_for_its_turn(self) -> bool {
+        self.connection_ref().data != self.raw().cast()
+    }
+
+    /// Whether a filter may ask for another request in the middle of this response (`ngx_http_subrequest`): those of nginx's filters
+    /// that do it keep the body for it, and those that read the bytes want them in memory.
+    pub fn may_have_fragments(self) -> bool {
+        self.get().preserve_body() != 0 || self.get().filter_need_in_memory() != 0
+    }
+
+    /// The request that this one is a fragment of.
+    pub fn parent(self) -> Option<Self> {
+        NonNull::new(self.get().parent).map(Self)
     }
 
     /// Whether the client's connection failed.
@@ -245,11 +257,11 @@ impl Request {
     pub fn arm_write(self) -> Code {
         let location = self.core_location();
         let (lowat, timeout) = (location.send_lowat, location.send_timeout);
-        let connection = self.connection_ref();
-        if connection.data != self.raw().cast() {
-            // A subrequest that waits for its turn: nginx says when that has come.
+        if self.waits_for_its_turn() {
+            // nginx says when that has come.
             return super::OK;
         }
+        let connection = self.connection_ref();
         // SAFETY: the connection's own event.
         unsafe {
             let event = connection.write;

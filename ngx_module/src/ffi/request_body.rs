@@ -70,9 +70,9 @@ impl Request {
         self.get().headers_in.chunked() != 0
     }
 
-    /// Whether the client sends a body at all.
-    pub fn announces_body(&self) -> bool {
-        self.has_chunked_body() || self.get().headers_in.content_length_n > 0
+    /// The length of the body as its field says it; nginx has refused what is no number.
+    pub fn content_length(&self) -> Option<u64> {
+        u64::try_from(self.get().headers_in.content_length_n).ok()
     }
 
     /// Whether somebody began with the body already: another location that this request was redirected from.
@@ -116,6 +116,11 @@ impl Request {
         let first = self.body().map_or(std::ptr::null_mut(), |body| unsafe { body.as_ref().bufs });
         // SAFETY: as above.
         Links(first).map(|buffer| unsafe { part_of(buffer) })
+    }
+
+    /// Whether nothing of the body lies in a file.
+    pub(crate) fn body_is_in_memory(&self) -> bool {
+        self.body_parts().all(|part| matches!(part, Part::Memory(_)))
     }
 
     /// Takes what nginx has read of an unbuffered body, so that it can read on; `false` when a part lies in a file that cannot be

@@ -1,6 +1,7 @@
 //! The request as frames: the head, and nginx's buffers of the body between headers of ours.
 
 use shared::fault::Fault;
+use shared::http::body::BodyLength;
 use shared::wire::frame::LONGEST_DATA;
 use shared::wire::{Begun, BodyMode, Kind, encode};
 
@@ -11,8 +12,7 @@ use crate::ffi::request_body::Part;
 use crate::ffi::request_buffers::RequestBuffers;
 use crate::ffi::upstream::Upstream;
 use crate::ffi::{Code, ERROR, OK};
-use crate::log;
-use crate::request::{self, BodyLength};
+use crate::request;
 
 /// A body that is not longer is copied behind the head, so that the request leaves in one call to the system.
 const MAX_COPIED: u64 = 16 * 1024;
@@ -70,10 +70,8 @@ impl UpstreamRequest {
         let length: u64 = if stored { request.body_parts().map(|part| part.len()).sum() } else { 0 };
         let known = if self.streamed {
             BodyLength::AsAnnounced
-        } else if !stored || length == 0 && request.announces_body() && !request.has_chunked_body() {
-            BodyLength::NoBody
         } else {
-            BodyLength::Known(length)
+            request::announced(&request).when_read(stored.then_some(length))
         };
         let mode = match (self.streamed, known) {
             (true, _) => BodyMode::Pushed,
@@ -88,10 +86,8 @@ impl UpstreamRequest {
         let mut frames = vec![bytes.len()];
         self.frames.hello = bytes.len();
         if !encode::request(&mut bytes, 0, self.mount.as_bytes(), head.as_bytes(), mode) {
-            let why = format!("process group {}: the request's head is longer than 1 MiB", self.group.name);
-            log::request(request, Fault::RequestHeadTooLong.reply().level, why.as_bytes());
-            self.stand_in = Some(Fault::RequestHeadTooLong);
-            // nginx has nothing to send where it has no buffer.
+            // Whom nginx connects to then says it.
+            self.fault = Some(Fault::RequestHeadTooLong);
             upstream.buffers().add_bytes(bytes)?;
             upstream.use_buffers();
             return Some(());
@@ -120,11 +116,9 @@ impl UpstreamRequest {
         Some(())
     }
 
-    /// Sends what nginx's output chain hands over (`u->output.output_filter`); of a streamed body each part gets its header.
+    /// Sends what nginx's output chain hands over (`u->output.output_filter`); of a streamed body each part
+    /// gets its header.
     pub(super) fn send(&mut self, upstream: &mut Upstream<'_>, chain: Chain<'_>) -> Code {
-        if self.stand_in.is_some() {
-            return upstream.discard(chain);
-        }
         if !self.streamed {
             return upstream.write(chain);
         }

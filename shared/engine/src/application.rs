@@ -19,7 +19,7 @@ use crate::environ;
 use crate::interpreter::{self, Interpreter};
 
 /// More mounts than this (each request of httpd's AddHandler may name another script) begin the table anew.
-const MOST_MOUNTS: usize = 4096;
+const MAX_MOUNTS: usize = 4096;
 
 /// Mounts by their packed entries.
 type Mounts = HashMap<Box<[u8]>, Arc<Mount>>;
@@ -111,7 +111,7 @@ pub fn forget_mounts() {
 fn keep<K: Eq + Hash, V>(table: &Mutex<Option<HashMap<K, Arc<V>>>>, key: K, value: Arc<V>) -> Arc<V> {
     let mut table = unpoisoned(table);
     let entries = table.get_or_insert_with(HashMap::new);
-    let forgotten = (entries.len() >= MOST_MOUNTS).then(|| std::mem::take(entries));
+    let forgotten = (entries.len() >= MAX_MOUNTS).then(|| std::mem::take(entries));
     let kept = Arc::clone(entries.entry(key).or_insert_with(|| Arc::clone(&value)));
     drop(table);
     // Python objects go outside of the lock: their destructors may run anything.
@@ -235,7 +235,10 @@ impl Module {
         let interpreter = Interpreter::get()?;
         let stamp = self.stamp();
         let module = match &self.target {
-            Target::Script(path) => interpreter.load_script.bind(py).call1((path, module_name(path)))?,
+            // As a str: pyo3 makes a pathlib.Path of a PathBuf.
+            Target::Script(path) => {
+                interpreter.load_script.bind(py).call1((path.as_os_str(), module_name(path)))?
+            }
             Target::Module(name) => interpreter.load_module.bind(py).call1((name,))?,
         };
         let loaded = Loaded { module: module.clone().unbind(), stamp, applications: Vec::new() };

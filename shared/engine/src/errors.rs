@@ -14,7 +14,7 @@ use crate::interpreter;
 use crate::request;
 
 /// A line that is longer leaves in parts.
-const LONGEST_LINE: usize = 64 * 1024;
+const MAX_LINE: usize = 64 * 1024;
 
 thread_local! {
     /// What this thread wrote behind its last line break.
@@ -53,7 +53,7 @@ fn take(text: &[u8]) {
         partial.extend_from_slice(text);
         let whole = match partial.iter().rposition(|byte| *byte == b'\n') {
             Some(last) => last + 1,
-            None if partial.len() > LONGEST_LINE => partial.len(),
+            None if partial.len() > MAX_LINE => partial.len(),
             None => return,
         };
         let rest = partial.split_off(whole);

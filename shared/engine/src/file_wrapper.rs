@@ -24,10 +24,15 @@ impl Range {
     }
 }
 
+/// Whether an application's result is a wrapper around a file.
+pub fn is_wrapper(interpreter: &Interpreter, result: &Bound<'_, PyAny>) -> bool {
+    result.get_type().is(interpreter.file_wrapper.bind(result.py()))
+}
+
 /// The range of an application's result, if that is a wrapper around a regular file. Anything else is iterated.
 pub fn range_of(interpreter: &Interpreter, result: &Bound<'_, PyAny>) -> PyResult<Option<Range>> {
     let py = result.py();
-    if !result.get_type().is(interpreter.file_wrapper.bind(py)) {
+    if !is_wrapper(interpreter, result) {
         return Ok(None);
     }
     let Some((descriptor, offset)) =
@@ -44,6 +49,10 @@ pub fn range_of(interpreter: &Interpreter, result: &Bound<'_, PyAny>) -> PyResul
         about.assume_init()
     };
     if about.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Ok(None);
+    }
+    // The files of /proc and /sys have other sizes than their content: what takes no room on a disk is read instead.
+    if about.st_size == 0 || about.st_blocks == 0 {
         return Ok(None);
     }
     let size = u64::try_from(about.st_size).unwrap_or(0);

@@ -6,13 +6,13 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3::prelude::*;
-use shared::exchange::{BodyError, End, Exchange, SendError};
+use shared::exchange::{BodyError, Exchange, SendError};
 use shared::http::key::Key;
-use shared::http::length::Budget;
 use shared::http::packed::get;
 use shared::loader::ForeignExchange;
 use shared::log::Level;
 use shared::wsgi::response::OwnedResponseHead;
+use shared::wsgi::stream::{NoStart, NoStep, Response};
 
 use crate::call_input::{CallInput, request_line};
 use crate::fork;
@@ -22,29 +22,11 @@ const INSTANT: usize = 32 * 1024;
 
 /// A request. `start_response`, `write` and `wsgi.input` keep it alive; its exchange goes when the response ends.
 pub struct Request {
-    is_head: bool,
     /// Locked for as long as a call to the server waits, so that a thread which is attached to Python only tries. Where both are
     /// locked, this one is first.
     exchange: Mutex<Option<ForeignExchange>>,
     /// Never locked across a call.
-    answer: Mutex<ResponseState>,
-}
-
-/// How far the response has come.
-struct ResponseState {
-    head: Head,
-    budget: Budget,
-    /// Whether blocks are sent at all; known when the head has left.
-    has_body: bool,
-}
-
-enum Head {
-    /// `start_response` was not called.
-    Missing,
-    /// It stays here until there is something to send with it.
-    Given(OwnedResponseHead),
-    /// The server has it.
-    Sent,
+    response: Mutex<Response>,
 }
 
 thread_local! {
@@ -70,6 +52,15 @@ pub enum Refusal {
     Server(SendError),
     /// The caller is a child process of the application's, and the response its parent's.
     Child,
+}
+
+impl From<NoStep> for Refusal {
+    fn from(reason: NoStep) -> Self {
+        match reason {
+            NoStep::Unstarted => Self::NoHead,
+            NoStep::Over => Self::Server(SendError::Stopping),
+        }
+    }
 }
 
 /// Why the body was not read.
@@ -109,13 +100,8 @@ impl Request {
     /// A request over an exchange, which becomes the calling thread's current one.
     pub fn enter(exchange: ForeignExchange) -> Entered {
         let request = Arc::new(Self {
-            is_head: get(exchange.head(), Key::RequestMethod) == Some(b"HEAD"),
+            response: Mutex::new(Response::to(get(exchange.head(), Key::RequestMethod).unwrap_or_default())),
             exchange: Mutex::new(Some(exchange)),
-            answer: Mutex::new(ResponseState {
-                head: Head::Missing,
-                budget: Budget::new(None),
-                has_body: true,
-            }),
         });
         let around = CURRENT.replace(Some(Arc::clone(&request)));
         Entered { request, around }
@@ -133,8 +119,8 @@ impl Request {
         }
     }
 
-    fn answer(&self) -> MutexGuard<'_, ResponseState> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn response(&self) -> MutexGuard<'_, Response> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is needed to call the application, before anybody else knows the request.
@@ -142,7 +128,7 @@ impl Request {
         self.free_exchange()?.as_ref().map(|exchange| CallInput::of(py, exchange))
     }
 
-    /// What is told about the request in the log: method, path and script.
+    /// Method, path and script, for the log.
     pub fn about(&self, py: Python<'_>) -> String {
         let about = match self.free_exchange() {
             Some(exchange) => exchange.as_ref().map(request_line),
@@ -151,41 +137,24 @@ impl Request {
         about.unwrap_or_default()
     }
 
-    /// Whether the head has been handed to the server.
-    pub fn head_sent(&self) -> bool {
-        matches!(self.answer().head, Head::Sent)
+    /// Whether `start_response` may be called, before its head is looked at.
+    pub fn may_start(&self, has_exc_info: bool) -> Result<(), NoStart> {
+        self.response().may_start(has_exc_info)
     }
 
-    /// Whether `start_response` was called.
-    pub fn has_head(&self) -> bool {
-        !matches!(self.answer().head, Head::Missing)
-    }
-
-    /// Takes the head from `start_response`, unless one has left.
-    pub fn set_head(&self, head: OwnedResponseHead) {
-        let mut answer = self.answer();
-        if !matches!(answer.head, Head::Sent) {
-            answer.head = Head::Given(head);
-        }
+    /// Takes the head from `start_response`.
+    pub fn start(&self, head: OwnedResponseHead) {
+        self.response().start(head);
     }
 
     /// How much of the body the declared length leaves room for; `None` where none was declared.
     pub fn room(&self) -> Option<u64> {
-        let answer = self.answer();
-        match &answer.head {
-            Head::Missing => None,
-            Head::Given(head) => head.length(),
-            Head::Sent => answer.budget.left(),
-        }
+        self.response().room()
     }
 
     /// Says how long the body is, where the application did not.
     pub fn offer_length(&self, length: u64) {
-        if let Head::Given(head) = &mut self.answer().head {
-            if head.length().is_none() && head.has_body() {
-                head.set_length(length);
-            }
-        }
+        self.response().offer_length(length);
     }
 
     /// Reads the body, detached.
@@ -226,7 +195,7 @@ impl Request {
 
     /// Sends the head, where no block came that would have taken it along.
     pub fn send_head(&self, py: Python<'_>) -> Result<(), Refusal> {
-        self.with_room(py, 0, |exchange| self.pass_head(exchange))
+        self.send(py, &[], false).map(drop)
     }
 
     /// Ends a response whose blocks have all been sent: complete, or cut where it is shorter than declared.
@@ -240,9 +209,8 @@ impl Request {
     /// Ends a response that failed: with a status of the server's own, or cut when the head has left.
     pub fn fail(&self, py: Python<'_>, status: u16) -> Result<(), Refusal> {
         self.with_room(py, 0, |exchange| {
-            let end = if self.head_sent() { End::Cut } else { End::Status(status) };
             if let Some(mut exchange) = exchange.take() {
-                exchange.end(end);
+                exchange.end(self.response().fail(status));
             }
             Ok(())
         })
@@ -286,21 +254,14 @@ impl Request {
         }
     }
 
-    fn pass_head(&self, exchange: &mut Option<ForeignExchange>) -> Result<(), Refusal> {
-        let mut answer = self.answer();
-        let head = match std::mem::replace(&mut answer.head, Head::Sent) {
-            Head::Sent => return Ok(()),
-            Head::Missing => {
-                answer.head = Head::Missing;
-                return Err(Refusal::NoHead);
-            }
-            Head::Given(head) => head,
-        };
-        let view = head.view();
-        answer.has_body = head.has_body() && !self.is_head;
-        answer.budget = Budget::new(if answer.has_body { view.length } else { None });
-        drop(answer);
-        open(exchange)?.send_head(view).map_err(Refusal::Server)
+    /// Takes the next step of the response, and hands over the head where it is time for that. Says how many of the next `length`
+    /// bytes follow; `None` where the response has no body.
+    fn step(&self, exchange: &mut Option<ForeignExchange>, length: u64) -> Result<Option<u64>, Refusal> {
+        let step = self.response().block(length)?;
+        if let Some(head) = step.head {
+            open(exchange)?.send_head(head.view()).map_err(Refusal::Server)?;
+        }
+        Ok(step.admitted)
     }
 
     fn pass_block(
@@ -309,8 +270,7 @@ impl Request {
         block: &[u8],
         flush: bool,
     ) -> Result<Sent, Refusal> {
-        self.pass_head(exchange)?;
-        let Some(admitted) = self.admit(block.len() as u64) else { return Ok(Sent::NoBody) };
+        let Some(admitted) = self.step(exchange, block.len() as u64)? else { return Ok(Sent::NoBody) };
         let block = block.get(..usize::try_from(admitted).unwrap_or(usize::MAX)).unwrap_or(block);
         let exchange = open(exchange)?;
         if !block.is_empty() {
@@ -329,37 +289,20 @@ impl Request {
         offset: u64,
         length: u64,
     ) -> Result<Sent, Refusal> {
-        self.pass_head(exchange)?;
-        let Some(admitted) = self.admit(length) else { return Ok(Sent::NoBody) };
+        let Some(admitted) = self.step(exchange, length)? else { return Ok(Sent::NoBody) };
         if admitted > 0 {
             open(exchange)?.send_file(file, offset, admitted).map_err(Refusal::Server)?;
         }
         Ok(Sent::Taken)
     }
 
-    /// How many of the next `length` bytes may be sent; `None` where the response has no body.
-    fn admit(&self, length: u64) -> Option<u64> {
-        let mut answer = self.answer();
-        answer.has_body.then(|| answer.budget.admit(length))
-    }
-
     fn pass_end(&self, exchange: &mut Option<ForeignExchange>) {
         let Some(mut exchange) = exchange.take() else { return };
-        let budget = self.answer().budget;
-        let (missing, dropped) = (budget.missing(), budget.dropped());
-        if dropped > 0 {
-            let text = format!(
-                "the application sent {dropped} bytes more than its Content-Length; they were dropped"
-            );
-            exchange.log(Level::Warning, text.as_bytes());
+        let ending = self.response().complete();
+        if let Some(mismatch) = ending.mismatch {
+            exchange.log(mismatch.level(), mismatch.to_string().as_bytes());
         }
-        if missing > 0 {
-            let text = format!(
-                "the application sent {missing} bytes less than its Content-Length; the connection is cut"
-            );
-            exchange.log(Level::Error, text.as_bytes());
-        }
-        exchange.end(if missing > 0 { End::Cut } else { End::Complete });
+        exchange.end(ending.end);
     }
 }
 

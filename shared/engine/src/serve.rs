@@ -182,7 +182,8 @@ fn send(
             return Ok(());
         }
     }
-    if is_empty_sequence(result) {
+    if is_empty_sequence(result) || file_wrapper::is_wrapper(interpreter, result) {
+        // Unless a block took the head along.
         request.offer_length(0);
     }
     Ok(request.send_head(py)?)
@@ -240,7 +241,7 @@ pub fn preload(py: Python<'_>, packed: &[u8]) -> bool {
     }
 }
 
-/// A pending exception of ours would end the next call of this thread in a strange place.
+/// A pending exception of ours would end the next call of this thread elsewhere.
 pub fn forget_exception(_: Python<'_>) {
     // SAFETY: attached.
     unsafe { ffi::PyErr_Clear() };

@@ -5,6 +5,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use shared::wsgi::response::OwnedResponseHead;
+use shared::wsgi::stream::NoStart;
 
 use crate::capsule::{self, Method, function};
 use crate::interpreter::Interpreter;
@@ -36,16 +37,12 @@ unsafe extern "C" fn start_response(
         };
         let (status, headers, exc_info) =
             read_arguments(&*arguments.cast::<PyTuple>()?, keywords.as_ref().map(Bound::cast).transpose()?)?;
-        if let Some(exc_info) = exc_info {
-            if request.head_sent() {
-                return Err(raised(&exc_info)?);
-            }
-        } else if request.has_head() {
-            return Err(PyAssertionError::new_err(
-                "start_response() was called a second time without exc_info",
-            ));
+        match (request.may_start(exc_info.is_some()), exc_info) {
+            (Ok(()), _) => {}
+            (Err(NoStart::HeadSent), Some(exc_info)) => return Err(raised(&exc_info)?),
+            (Err(reason), _) => return Err(PyAssertionError::new_err(reason.to_string())),
         }
-        request.set_head(head_of(&status, &headers)?);
+        request.start(head_of(&status, &headers)?);
         Ok(WRITE.bind(py, Some(&owner))?.into_ptr())
     })
 }

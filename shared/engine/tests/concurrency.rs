@@ -11,7 +11,7 @@ use rig::{Act, Call, script};
 use shared::exchange::End;
 use shared::log::Level;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn sent(acts: &[Act]) -> String {
     let sent = acts.iter().filter_map(|act| match act {
@@ -33,7 +33,7 @@ fn lines(acts: &[Act]) -> Vec<String> {
 fn until_there(path: &Path) {
     let begin = Instant::now();
     while !path.exists() {
-        assert!(begin.elapsed() < PATIENCE, "{path:?} did not come");
+        assert!(begin.elapsed() < TIMEOUT, "{path:?} did not come");
         std::thread::yield_now();
     }
 }
@@ -79,7 +79,7 @@ fn a_request_inside_of_a_request_has_a_log_and_an_end_of_its_own() {
             inner_acts.send(Call::new(&inner_path).named("NAME", b"inner").run()).unwrap();
         });
         let outer = if blocking { outer.blocking().run() } else { outer.run() };
-        let inner = inner_acted.recv_timeout(PATIENCE).unwrap();
+        let inner = inner_acted.recv_timeout(TIMEOUT).unwrap();
         assert_eq!((sent(&inner).as_str(), sent(&outer).as_str()), ("inner", "outer"));
         assert_eq!(lines(&inner), ["in inner", "still in inner"]);
         assert_eq!(lines(&outer), ["in outer", "still in outer"]);

@@ -50,11 +50,34 @@ fn environ_is_a_dict_of_native_strings() {
     );
 }
 
+/// What an imported module has (Python's reference, "Import-related attributes on module objects").
+#[test]
+fn a_script_is_a_module_like_any_other() {
+    let path = evaluate(
+        "module-attributes",
+        "import importlib.abc, importlib.machinery, inspect\nmodule = sys.modules[__name__]",
+        "dict(file=(type(__file__) is str, __file__.endswith('module-attributes.wsgi')), \
+         name=(type(__name__) is str, module.__dict__ is globals()), \
+         spec=(type(__spec__) is importlib.machinery.ModuleSpec, __spec__.name == __name__, __spec__.origin == __file__), \
+         loader=(isinstance(__loader__, importlib.abc.InspectLoader), __spec__.loader is __loader__), \
+         cached=__cached__, package=__package__, \
+         source=(inspect.getsourcefile(module) == __file__, 'def application' in inspect.getsource(application), \
+         'def application' in __loader__.get_source(__name__)), \
+         stack=inspect.stack()[0].filename == __file__)",
+    );
+    assert_eq!(
+        answer(&Call::new(&path).run()),
+        "{'file': (True, True), 'name': (True, True), 'spec': (True, True, True), 'loader': (True, True), \
+         'cached': None, 'package': '', 'source': (True, True, True), 'stack': True}"
+    );
+    assert!(!path.with_file_name("__pycache__").exists());
+}
+
 /// A key that the request does not have is not there at all, whatever other requests have.
 #[test]
-fn environ_has_no_empty_places() {
+fn environ_has_no_empty_keys() {
     let path = evaluate(
-        "places",
+        "empty-keys",
         "",
         "sorted(key for key in environ if environ[key] is None or key.startswith('HTTP_'))",
     );

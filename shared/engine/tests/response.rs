@@ -63,6 +63,18 @@ fn head_has_the_length_and_no_body() {
 }
 
 #[test]
+fn head_gets_no_length_that_the_application_did_not_give() {
+    for (name, body) in [("no-block", "[]"), ("empty-block", "[b'']"), ("empty-tuple", "()")] {
+        let path = app(&format!("head-{name}"), &format!("start_response('200 OK', HEADERS)\nreturn {body}"));
+        assert_eq!(
+            Call::new(&path).method("HEAD").run(),
+            [head(200, None), Act::End(End::Complete)],
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn an_empty_list_is_an_empty_body() {
     let path = app("empty", "start_response('200 OK', HEADERS)\nreturn []");
     assert_eq!(Call::new(&path).run(), [head(200, Some(0)), Act::End(End::Complete)]);
@@ -256,6 +268,32 @@ fn a_wrapped_file_keeps_to_a_declared_length_and_an_empty_one_is_no_block() {
     let acts = wrapped("short", " + [('Content-Length', '9')]", "abcde");
     assert_eq!(acts.last(), Some(&Act::End(End::Cut)));
     assert_eq!(wrapped("nothing", "", ""), [head(200, Some(0)), Act::End(End::Complete)]);
+}
+
+#[test]
+fn a_wrapped_file_whose_size_is_not_that_of_its_content_is_iterated() {
+    for (name, file) in
+        [("proc", "/proc/self/status"), ("sys", "/sys/kernel/mm/transparent_hugepage/enabled")]
+    {
+        let Ok(content) = std::fs::read(file) else {
+            println!("left out: this system has no {file}");
+            continue;
+        };
+        let path = app(
+            name,
+            &format!(
+                "start_response('200 OK', HEADERS)\nreturn environ['wsgi.file_wrapper'](open('{file}', 'rb'), 1 << 20)"
+            ),
+        );
+        let acts = Call::new(&path).run();
+        let [first, Act::Send(sent), Act::Flush, Act::End(End::Complete)] = acts.as_slice() else {
+            panic!("{file}: {acts:?}");
+        };
+        assert_eq!(*first, head(200, None));
+        // Figures change from one reading to the next; the first line does not.
+        let line = |text: &[u8]| text.split(|byte| *byte == b'\n').next().map(<[u8]>::to_vec);
+        assert_eq!(line(sent), line(&content));
+    }
 }
 
 #[test]

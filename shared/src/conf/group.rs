@@ -13,7 +13,7 @@ use crate::vocabulary::group::{GROUP_OPTIONS, OptionKind};
 use crate::vocabulary::value::ValueError;
 
 /// The longest name of a group, in bytes: it is a part of its socket's path, which has room for 107.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME: usize = 64;
 
 /// A process group. `None` means off, or the server's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ impl ProcessGroup {
                 return Err(ValueError::Other(format!("has the option {key} twice")));
             }
             seen.push(key);
-            if let OptionKind::Retired(instead) = known.kind {
+            if let OptionKind::Retired { instead } = known.kind {
                 warnings.push(format!("{key} is accepted, but does nothing: {instead}"));
             } else {
                 conf.apply(key, value, known.kind)?;
@@ -179,7 +179,7 @@ impl ProcessGroup {
 fn check_name(name: &str) -> Result<(), ValueError> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-');
     let usable = !name.is_empty()
-        && name.len() <= LONGEST_NAME
+        && name.len() <= MAX_NAME
         && name.chars().all(allowed)
         && !name.starts_with('.')
         && name != "embedded";
@@ -187,13 +187,13 @@ fn check_name(name: &str) -> Result<(), ValueError> {
         return Ok(());
     }
     Err(ValueError::Other(format!(
-        "takes the name of a process group first: up to {LONGEST_NAME} letters, digits, \"_\", \".\" and \"-\", and not \
+        "takes the name of a process group first: up to {MAX_NAME} letters, digits, \"_\", \".\" and \"-\", and not \
          \"embedded\"; \"{name}\" is none"
     )))
 }
 
 fn unknown(key: &str) -> String {
-    let needed = GROUP_OPTIONS.iter().filter(|known| !matches!(known.kind, OptionKind::Retired(_)));
+    let needed = GROUP_OPTIONS.iter().filter(|known| !matches!(known.kind, OptionKind::Retired { .. }));
     let mut names: Vec<(f64, &str)> =
         needed.map(|known| (strsim::jaro_winkler(known.name, key), known.name)).collect();
     names.sort_by(|(one, _), (other, _)| other.total_cmp(one));

@@ -3,7 +3,7 @@
 use crate::vocabulary::Setting;
 use crate::vocabulary::value::Value;
 
-/// The settings of a place, as written. `None` where nothing was.
+/// The settings of a context, as written. `None` where nothing was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocationConf {
     callable: Option<String>,
@@ -35,9 +35,9 @@ impl LocationConf {
         true
     }
 
-    /// What holds inside, given what was written outside.
+    /// These settings, with those of `outer` where nothing was written.
     #[must_use]
-    pub fn inherit(&self, outer: &Self) -> Self {
+    pub fn merge(&self, outer: &Self) -> Self {
         Self {
             callable: self.callable.clone().or_else(|| outer.callable.clone()),
             script_reloading: self.script_reloading.or(outer.script_reloading),
@@ -117,7 +117,7 @@ mod tests {
         assert!(outer.apply(Setting::PassAuthorization, &Value::Flag(true)));
         let mut inner = LocationConf::default();
         assert!(inner.apply(Setting::PassAuthorization, &Value::Flag(false)));
-        let merged = inner.inherit(&outer);
+        let merged = inner.merge(&outer);
         assert_eq!((merged.callable(), merged.pass_authorization()), ("app", false));
     }
 
@@ -132,11 +132,11 @@ mod tests {
         assert!(outer.apply(Setting::RestrictProcess, &Value::Words(vec!["shop".into()])));
         assert!(outer.apply(Setting::ErrorOverride, &Value::Flag(true)));
         let mut inner = LocationConf::default();
-        assert_eq!(inner.inherit(&outer), outer);
+        assert_eq!(inner.merge(&outer), outer);
         assert!(inner.apply(Setting::ProcessGroup, &Value::Word("embedded".into())));
         assert!(inner.apply(Setting::RestrictProcess, &Value::Words(vec!["till".into()])));
         assert!(inner.apply(Setting::ErrorOverride, &Value::Flag(false)));
-        let merged = inner.inherit(&outer);
+        let merged = inner.merge(&outer);
         assert_eq!((merged.process_group(), merged.error_override()), ("embedded", false));
         // The inner list replaces the outer one, as in mod_wsgi.
         assert_eq!(merged.restrict_process(), Some(&["till".to_owned()][..]));

@@ -1,5 +1,6 @@
-//! Configuration in two stages: as written ([`location`], [`server`]), as decided ([`mount`]).
+//! Configuration in two stages: as written ([`location`], [`alias`], [`server`]), and what they lead to ([`mount`]).
 
+pub mod alias;
 pub mod group;
 pub mod groups;
 pub mod location;
@@ -10,7 +11,7 @@ use crate::loader::locate::locate;
 use crate::vocabulary::Setting;
 use crate::vocabulary::value::{Value, ValueError};
 
-/// Judges what a value means, where its form is right: that a name can be a callable's, that a home has a Python that can be loaded.
+/// Validates what a value means, where its form is right: that a name can be a callable's, that a home has a Python that can be loaded.
 /// Called while the directive is read, so that the server can say which file and line it is about.
 ///
 /// # Errors

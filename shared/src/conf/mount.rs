@@ -1,12 +1,8 @@
-//! A mount as decided: which application, under which name, and the entries that all its requests share.
+//! What an application is loaded from, and under which name. What its requests share is in [`crate::wsgi::environ::mount`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thiserror::Error;
-
-use crate::conf::location::LocationConf;
-use crate::http::key::Key;
-use crate::http::packed::{Packed, Packer};
 
 /// What an application is loaded from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +49,7 @@ pub fn parse_target(written: &str) -> Result<(Target, Option<String>), TargetErr
     Err(TargetError::Form(written.to_owned()))
 }
 
-/// Judges the name of a callable: dotted, and with `()` behind it for a factory.
+/// Validates the name of a callable: dotted, and with `()` behind it for a factory.
 ///
 /// # Errors
 /// [`TargetError::Callable`].
@@ -71,38 +67,6 @@ fn is_dotted(name: &str) -> bool {
         letters.next().is_some_and(|first| first == '_' || first.is_alphabetic())
             && letters.all(|letter| letter == '_' || letter.is_alphanumeric())
     })
-}
-
-/// Packs the entries that every request of a mount shares: the target, the callable and the settings that the engine reads,
-/// and whatever constant keys of environ the server adds through `more`. `group` is the process group; empty for the server's own
-/// processes.
-#[must_use]
-pub fn pack(
-    target: &Target,
-    callable: &str,
-    conf: &LocationConf,
-    group: &str,
-    more: impl FnOnce(&mut Packer),
-) -> Packed {
-    let mut head = Packer::new();
-    match target {
-        Target::Script(path) => {
-            head.set(Key::TargetScript, path_bytes(path));
-            head.set(Key::ScriptFilename, path_bytes(path));
-        }
-        Target::Module(module) => head.set(Key::TargetModule, module.as_bytes()),
-    }
-    head.set(Key::CallableObject, callable.as_bytes());
-    head.set(Key::ScriptReloading, if conf.script_reloading() { b"1" } else { b"0" });
-    head.set(Key::ProcessGroup, group.as_bytes());
-    head.set(Key::ApplicationGroup, b"");
-    head.set(Key::RequestHandler, b"wsgi-script");
-    more(&mut head);
-    head.finish()
-}
-
-fn path_bytes(path: &Path) -> &[u8] {
-    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
 }
 
 #[cfg(test)]
@@ -123,16 +87,5 @@ mod tests {
             assert!(parse_target(wrong).is_err(), "{wrong:?}");
         }
         assert!(matches!(parse_target("/srv/a.wsgi:a-b"), Err(TargetError::Callable(_))));
-    }
-
-    #[test]
-    fn the_packed_entries_say_what_to_load() {
-        let packed = pack(&Target::Script("/a.wsgi".into()), "app", &LocationConf::default(), "", |head| {
-            head.set(Key::ServerSoftware, b"x");
-        });
-        assert_eq!(packed.get(Key::TargetScript), Some(&b"/a.wsgi"[..]));
-        assert_eq!(packed.get(Key::CallableObject), Some(&b"app"[..]));
-        assert_eq!(packed.get(Key::ScriptReloading), Some(&b"1"[..]));
-        assert_eq!(packed.get(Key::ServerSoftware), Some(&b"x"[..]));
     }
 }

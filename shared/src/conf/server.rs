@@ -26,7 +26,7 @@ impl ServerConf {
             (Setting::Threads, Value::Number(threads)) => self.threads = Some(*threads),
             (Setting::RestrictEmbedded, Value::Flag(on)) => self.restrict_embedded = *on,
             (Setting::SocketPrefix, Value::Word(prefix)) => self.socket_prefix = Some(prefix.clone()),
-            (Setting::Needless, _) => {}
+            (Setting::Retired { .. }, _) => {}
             _ => return false,
         }
         true
@@ -103,10 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needless_changes_nothing() {
+    fn what_is_retired_changes_nothing() {
+        const RETIRED: Setting = Setting::Retired { instead: "" };
         let mut conf = ServerConf::default();
-        assert!(conf.apply(Setting::Needless, &Value::Word("flock".into())));
-        assert!(conf.apply(Setting::Needless, &Value::Flag(true)));
+        assert!(conf.apply(RETIRED, &Value::Word("flock".into())));
+        assert!(conf.apply(RETIRED, &Value::Flag(true)));
         assert!(!conf.apply(Setting::ProcessGroup, &Value::Word("shop".into())));
         assert_eq!(conf, ServerConf::default());
     }

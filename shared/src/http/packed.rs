@@ -5,14 +5,14 @@
 //! bytes may also travel between processes.
 
 use super::key::Key;
-use super::token::{append_environ_name, is_environ_header};
+use super::token::{append_environ_name, is_environ_header, is_left_out, trim};
 
 /// In place of a key's number: a name follows.
 pub const NAMED: u8 = 254;
 /// In place of a key's number: the entry was replaced, skip it.
 const DEAD: u8 = 255;
 /// The longest header name that reaches environ, in bytes. nginx and httpd both limit a header line to 8 KiB by default.
-const LONGEST_NAME: usize = 8192;
+const MAX_NAME: usize = 8192;
 
 /// A request's head, packed. It owns its bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,9 +175,10 @@ impl Packer {
 
     /// Takes a header of the request: `Content-Type` and `Content-Length` under their CGI names, any other as `HTTP_` and its
     /// name in capitals (RFC 3875 section 4.1.18). Left out are names that could pose as another (anything but letters, digits
-    /// and `-`), `Proxy` (CVE-2016-5385), and credentials unless [`Packer::pass_authorization`] was said.
+    /// and `-`), those of [`is_left_out`], and credentials unless [`Packer::pass_authorization`] was said.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
-        if name.len() > LONGEST_NAME || !is_environ_header(name) || name.eq_ignore_ascii_case(b"proxy") {
+        let value = trim(value);
+        if name.len() > MAX_NAME || !is_environ_header(name) || is_left_out(name) {
             return;
         }
         let secret =
@@ -207,16 +208,9 @@ impl Packer {
         }
     }
 
-    /// The packed head. Where the length of the body is known its transfer coding was taken off, so that
-    /// `HTTP_TRANSFER_ENCODING` is left out (RFC 9112 section 6.1: the two do not stand together).
+    /// The packed head.
     #[must_use]
-    pub fn finish(mut self) -> Packed {
-        let coding = self.common.get(Key::HttpTransferEncoding as usize).copied().unwrap_or(0);
-        if coding != 0 && self.common.get(Key::ContentLength as usize).is_some_and(|slot| *slot != 0) {
-            if let Some(kind) = self.bytes.get_mut(coding as usize - 1) {
-                *kind = DEAD;
-            }
-        }
+    pub fn finish(self) -> Packed {
         Packed { bytes: self.bytes }
     }
 
@@ -303,6 +297,14 @@ mod tests {
     }
 
     #[test]
+    fn whitespace_around_a_value_is_not_part_of_it() {
+        assert_eq!(
+            headers(&[("X-A", "\t a \t b\t "), ("X-B", " \t "), ("X-A", "\tc")]),
+            [pair("HTTP_X_B", ""), pair("HTTP_X_A", "a \t b, c")]
+        );
+    }
+
+    #[test]
     fn names_that_could_pose_as_another_are_left_out() {
         assert_eq!(headers(&[("X_Forwarded_For", "1"), ("X.Y", "1"), ("Proxy", "1"), ("", "1")]), []);
     }
@@ -332,12 +334,8 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_coding_does_not_stand_beside_a_length() {
-        assert_eq!(headers(&[("Transfer-Encoding", "chunked")]), [pair("HTTP_TRANSFER_ENCODING", "chunked")]);
-        let mut head = Packer::new();
-        head.header(b"Transfer-Encoding", b"chunked");
-        head.set(Key::ContentLength, b"12");
-        assert_eq!(listed(&head.finish()), [pair("CONTENT_LENGTH", "12")]);
+    fn a_transfer_coding_was_taken_off_and_is_left_out() {
+        assert_eq!(headers(&[("Transfer-Encoding", "chunked"), ("X-A", "1")]), [pair("HTTP_X_A", "1")]);
     }
 
     #[test]

@@ -14,11 +14,28 @@ pub fn is_field_value(value: &[u8]) -> bool {
     value.iter().all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f))
 }
 
+/// A field's value without the whitespace around it (RFC 9110 sections 5.5 and 5.6.3: SP and HTAB).
+#[must_use]
+pub fn trim(value: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let Some(first) = value.iter().position(is_text) else { return &[] };
+    let end = value.iter().rposition(is_text).map_or(first, |last| last + 1);
+    value.get(first..end).unwrap_or_default()
+}
+
 /// Whether a request header of this name may stand in environ. There `-` becomes `_`, so a name that has `_` of its own
 /// could pose as another one.
 #[must_use]
 pub fn is_environ_header(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+}
+
+/// Whether a request header never stands in environ: `Proxy`, which programs take for a setting of theirs (CVE-2016-5385), and
+/// `Transfer-Encoding`, which the server has taken off the body (RFC 9112 section 6.1): an application that looks for it would
+/// decode a second time.
+#[must_use]
+pub fn is_left_out(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"proxy") || name.eq_ignore_ascii_case(b"transfer-encoding")
 }
 
 /// Whether a field is about the connection and not about the message, which an application may not say anything about
@@ -36,6 +53,15 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
         b"transfer-encoding",
         b"upgrade",
     ];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Whether a field asks for a part of the answer, or for none where the client has one (RFC 9110 sections 13.1 and 14.2; the list
+/// is that of `ngx_http_uwsgi_cache_headers`).
+#[must_use]
+pub fn is_conditional(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 6] =
+        [b"if-modified-since", b"if-unmodified-since", b"if-none-match", b"if-match", b"range", b"if-range"];
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
@@ -75,6 +101,12 @@ mod tests {
         for wrong in [&b"a\r\nB: c"[..], b"a\n", b"\0", b"\x7f"] {
             assert!(!is_field_value(wrong), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_condition_is_known_in_any_case() {
+        assert!(is_conditional(b"If-None-Match") && is_conditional(b"RANGE"));
+        assert!(!is_conditional(b"Accept-Ranges"));
     }
 
     #[test]

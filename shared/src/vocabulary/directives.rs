@@ -1,15 +1,15 @@
 //! Every directive of both servers.
 
-use super::{Directive, Kind, Places, Setting, Spelling};
+use super::{Contexts, Directive, Kind, Setting, Spelling};
 
-const MAIN: Places = Places { main: true, server: false, location: false, htaccess: false };
-const MAIN_SERVER: Places = Places { main: true, server: true, location: false, htaccess: false };
-const MAIN_SERVER_LOCATION: Places = Places { main: true, server: true, location: true, htaccess: false };
-const LOCATION: Places = Places { main: false, server: false, location: true, htaccess: false };
-const EVERYWHERE: Places = Places { main: true, server: true, location: true, htaccess: true };
+const MAIN: Contexts = Contexts { main: true, server: false, location: false, htaccess: false };
+const MAIN_SERVER: Contexts = Contexts { main: true, server: true, location: false, htaccess: false };
+const MAIN_SERVER_LOCATION: Contexts = Contexts { main: true, server: true, location: true, htaccess: false };
+const LOCATION: Contexts = Contexts { main: false, server: false, location: true, htaccess: false };
+const EVERYWHERE: Contexts = Contexts { main: true, server: true, location: true, htaccess: true };
 
-const fn spelt(name: &'static std::ffi::CStr, places: Places) -> Option<Spelling> {
-    Some(Spelling { name, places })
+const fn spelt(name: &'static std::ffi::CStr, contexts: Contexts) -> Option<Spelling> {
+    Some(Spelling { name, contexts })
 }
 
 /// Every directive, in the order of the reference page.
@@ -19,7 +19,7 @@ pub const DIRECTIVES: &[Directive] = &[
         apache: spelt(c"WSGIScriptAlias", MAIN_SERVER),
         nginx: spelt(c"wsgi_pass", LOCATION),
         kind: Kind::Words(1, 8),
-        syntax: "httpd: url-path file-or-directory [callable-object=name] [pass-authorization=On|Off]; \
+        syntax: "httpd: url-path file-or-directory [option=value...]; \
                  nginx: file.wsgi[:callable] or package.module:callable",
         default: "none",
         doc: c"mounts a WSGI application: at a URL path in httpd, at its location in nginx",
@@ -29,7 +29,7 @@ pub const DIRECTIVES: &[Directive] = &[
         apache: spelt(c"WSGIScriptAliasMatch", MAIN_SERVER),
         nginx: None,
         kind: Kind::Words(2, 8),
-        syntax: "regex file-or-directory [callable-object=name] [pass-authorization=On|Off]",
+        syntax: "regex file-or-directory [option=value...]",
         default: "none",
         doc: c"mounts a WSGI application at the URL paths that a regular expression matches; $1 to $9 stand for its groups",
     },
@@ -178,21 +178,21 @@ pub const DIRECTIVES: &[Directive] = &[
         doc: c"whether the server's own error pages replace responses of a process group with a status of 400 or more",
     },
     Directive {
-        setting: Setting::Needless,
+        setting: Setting::Retired { instead: "processes take connections without a mutex" },
         apache: spelt(c"WSGIAcceptMutex", MAIN),
         nginx: None,
         kind: Kind::Word,
         syntax: "any",
         default: "none",
-        doc: c"accepted for configurations of mod_wsgi, and needless",
+        doc: c"accepted for configurations of mod_wsgi, without effect",
     },
     Directive {
-        setting: Setting::Needless,
+        setting: Setting::Retired { instead: "the path of a socket stays the same" },
         apache: spelt(c"WSGISocketRotation", MAIN),
         nginx: None,
         kind: Kind::Flag,
         syntax: "on|off",
         default: "off",
-        doc: c"accepted for configurations of mod_wsgi, and needless: a socket's path stays the same",
+        doc: c"accepted for configurations of mod_wsgi, without effect",
     },
 ];

@@ -32,8 +32,11 @@ pub enum OptionKind {
     Paths,
     /// Words, separated by commas.
     List,
-    /// Accepted, so that a configuration of mod_wsgi starts; the text says what replaces it.
-    Retired(&'static str),
+    /// Accepted, so that a configuration of mod_wsgi starts, and without effect.
+    Retired {
+        /// Why it is not needed, or what to write instead.
+        instead: &'static str,
+    },
 }
 
 /// An option.
@@ -50,9 +53,9 @@ pub struct GroupOption {
 }
 
 /// No process can be smaller: a limit below is one that somebody meant in megabytes.
-const LEAST_MEMORY: u64 = 1 << 20;
+const MIN_MEMORY: u64 = 1 << 20;
 /// The system takes an int, and doubles it.
-const LARGEST_SOCKET_BUFFER: u64 = 1 << 30;
+const MAX_SOCKET_BUFFER: u64 = 1 << 30;
 
 const fn option(
     name: &'static str,
@@ -180,11 +183,11 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
         option("cpu-priority", Signed(-20, 19), "the server's", "the processes' nice value"),
         option(
             "memory-limit",
-            SoftAndHard(LEAST_MEMORY),
+            SoftAndHard(MIN_MEMORY),
             "off",
             "PSS at which a process is replaced gracefully, and after a : at which it is killed",
         ),
-        option("virtual-memory-limit", Size(LEAST_MEMORY, u64::MAX), "off", "address space of a process"),
+        option("virtual-memory-limit", Size(MIN_MEMORY, u64::MAX), "off", "address space of a process"),
         option("stack-size", Size(64 << 10, 1 << 30), "8m", "stack of each Python thread"),
         option("header-buffer-size", Size(8 << 10, 1 << 20), "32k", "the longest header line of a response"),
         option(
@@ -195,39 +198,39 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
         ),
         option(
             "send-buffer-size",
-            Size(512, LARGEST_SOCKET_BUFFER),
+            Size(512, MAX_SOCKET_BUFFER),
             "the system's",
             "SO_SNDBUF of the group's connections",
         ),
         option(
             "receive-buffer-size",
-            Size(512, LARGEST_SOCKET_BUFFER),
+            Size(512, MAX_SOCKET_BUFFER),
             "the system's",
             "SO_RCVBUF of the group's connections",
         ),
         option(
             "response-flush-delay",
-            Retired("a yielded block leaves at once"),
+            Retired { instead: "a yielded block leaves at once" },
             "none",
-            "accepted, and needless",
+            "accepted, without effect",
         ),
         option(
             "proxy-buffer-size",
-            Retired("write response-buffer-size instead"),
+            Retired { instead: "write response-buffer-size instead" },
             "none",
-            "accepted, and needless",
+            "accepted, without effect",
         ),
         option(
             "newrelic-config-file",
-            Retired("start the agent in the application, or set NEW_RELIC_CONFIG_FILE"),
+            Retired { instead: "start the agent in the application, or set NEW_RELIC_CONFIG_FILE" },
             "none",
-            "accepted, and needless",
+            "accepted, without effect",
         ),
         option(
             "newrelic-environment",
-            Retired("start the agent in the application, or set NEW_RELIC_ENVIRONMENT"),
+            Retired { instead: "start the agent in the application, or set NEW_RELIC_ENVIRONMENT" },
             "none",
-            "accepted, and needless",
+            "accepted, without effect",
         ),
         option("server-metrics", Flag, "off", "accepted; there are no figures yet"),
     ]

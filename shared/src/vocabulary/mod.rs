@@ -3,6 +3,7 @@
 //! The modules build their directive tables from [`DIRECTIVES`], both judge what is written with [`value::parse`], and the
 //! reference page is printed from the same table ([`reference`]).
 
+pub mod alias;
 pub mod directives;
 pub mod group;
 pub mod option_value;
@@ -54,13 +55,16 @@ pub enum Setting {
     SocketPrefix,
     /// Whether the server's error pages replace the application's.
     ErrorOverride,
-    /// What mod_wsgi needs and Neat does not.
-    Needless,
+    /// Accepted, so that a configuration of mod_wsgi starts, and without effect.
+    Retired {
+        /// Why it is not needed, or what to write instead.
+        instead: &'static str,
+    },
 }
 
 /// Where a directive may stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct Contexts {
     /// Once for the whole server: httpd's server config outside of virtual hosts, nginx's `http`.
     pub main: bool,
     /// In a virtual host (`<VirtualHost>`, `server`).
@@ -88,13 +92,13 @@ pub enum Kind {
     Words(u8, u8),
 }
 
-/// A directive's name and places in one of the servers.
+/// A directive's name and contexts in one of the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spelling {
     /// As it is written.
     pub name: &'static CStr,
     /// Where it may stand.
-    pub places: Places,
+    pub contexts: Contexts,
 }
 
 /// A directive.
@@ -138,7 +142,7 @@ mod tests {
     fn every_directive_can_stand_somewhere() {
         for directive in DIRECTIVES {
             for spelling in [directive.apache, directive.nginx].into_iter().flatten() {
-                assert_ne!(spelling.places, Places::default(), "{:?}", spelling.name);
+                assert_ne!(spelling.contexts, Contexts::default(), "{:?}", spelling.name);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::value::ValueError;
 
 /// Longer times are taken for slips.
-const LONGEST: Duration = Duration::from_secs(10_000 * 86_400);
+const MAX_TIME: Duration = Duration::from_secs(10_000 * 86_400);
 
 /// That an option's value is not what the option takes.
 #[must_use]
@@ -34,7 +34,7 @@ fn read_time(given: &str) -> Option<Duration> {
         _ => return None,
     };
     let seconds = number.parse::<f64>().ok()? * factor;
-    let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= LONGEST)?;
+    let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= MAX_TIME)?;
     // A time that is too short to be told from none is not to turn into one.
     let is_none = number.bytes().all(|letter| matches!(letter, b'0' | b'.'));
     (is_none || !time.is_zero()).then_some(time)

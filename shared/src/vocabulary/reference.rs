@@ -1,25 +1,30 @@
-//! The reference page, printed from the tables of directives and of the options of a process group.
+//! The reference page, printed from the tables of directives and of the options of an alias and of a process group.
 
 use std::fmt::Write;
 
+use super::alias::ALIAS_OPTIONS;
 use super::group::{GROUP_OPTIONS, OptionKind};
 use super::option_value::short_size;
-use super::{DIRECTIVES, Places, Spelling};
+use super::{Contexts, DIRECTIVES, Setting, Spelling};
 
 /// The page, in Markdown.
 #[must_use]
 pub fn page() -> String {
     let mut page = String::from(
-        "# Directives\n\nThis page is printed from `shared/src/vocabulary/directives.rs` and `group.rs`; a test holds them together. The \
-         options of a process group stand at the end. nginx's own directives of an upstream (buffers, timeouts, cache, store) are in \
+        "# Directives\n\nThis page is printed from `directives.rs`, `alias.rs` and `group.rs` in `shared/src/vocabulary`; a test holds them \
+         together. The options of an alias and of a process group stand at the end. nginx's own directives of an upstream (buffers, timeouts, cache, store) are in \
          [NGINX-UPSTREAM.md](NGINX-UPSTREAM.md).\n",
     );
     for directive in DIRECTIVES {
         let spellings = [("httpd", directive.apache), ("nginx", directive.nginx)];
         let names: Vec<_> =
             spellings.iter().filter_map(|(_, spelling)| *spelling).map(|spelling| shown(&spelling)).collect();
-        let _ =
-            write!(page, "\n## {}\n\n{}.\n\n", names.join(", "), capital(&directive.doc.to_string_lossy()));
+        let doc = capital(&directive.doc.to_string_lossy());
+        let doc = match directive.setting {
+            Setting::Retired { instead } => format!("{doc}: {instead}"),
+            _ => doc,
+        };
+        let _ = write!(page, "\n## {}\n\n{doc}.\n\n", names.join(", "));
         let _ = writeln!(page, "- takes: {}\n- default: {}", directive.syntax, directive.default);
         for (server, spelling) in spellings {
             if let Some(spelling) = spelling {
@@ -27,13 +32,25 @@ pub fn page() -> String {
                     page,
                     "- {server}: `{}` in {}",
                     shown(&spelling),
-                    places(server, spelling.places)
+                    contexts(server, spelling.contexts)
                 );
             }
         }
     }
+    add_alias_options(&mut page);
     add_options(&mut page);
     page
+}
+
+fn add_alias_options(page: &mut String) {
+    page.push_str(
+        "\n# Options of an alias\n\nBehind the target in `WSGIScriptAlias` and `WSGIScriptAliasMatch`, as `option=value`. They come before \
+         what holds in the script's directory.\n\n| option | takes | default | meaning |\n|---|---|---|---|\n",
+    );
+    for option in ALIAS_OPTIONS {
+        let _ =
+            writeln!(page, "| `{}` | {} | {} | {} |", option.name, option.takes, option.default, option.doc);
+    }
 }
 
 fn add_options(page: &mut String) {
@@ -44,7 +61,7 @@ fn add_options(page: &mut String) {
     );
     for option in GROUP_OPTIONS {
         let meaning = match option.kind {
-            OptionKind::Retired(instead) => format!("{}: {instead}", option.doc),
+            OptionKind::Retired { instead } => format!("{}: {instead}", option.doc),
             _ => option.doc.to_owned(),
         };
         let _ =
@@ -73,7 +90,7 @@ fn takes(kind: OptionKind) -> String {
         OptionKind::Path => "an absolute path".to_owned(),
         OptionKind::Paths => "absolute paths with : between them".to_owned(),
         OptionKind::List => "names with commas between them".to_owned(),
-        OptionKind::Retired(_) => "anything".to_owned(),
+        OptionKind::Retired { .. } => "anything".to_owned(),
     }
 }
 
@@ -86,15 +103,15 @@ fn capital(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-fn places(server: &str, places: Places) -> String {
+fn contexts(server: &str, contexts: Contexts) -> String {
     let names = if server == "nginx" {
-        [(places.main, "http"), (places.server, "server"), (places.location, "location"), (false, "")]
+        [(contexts.main, "http"), (contexts.server, "server"), (contexts.location, "location"), (false, "")]
     } else {
         [
-            (places.main, "server config"),
-            (places.server, "virtual host"),
-            (places.location, "directory"),
-            (places.htaccess, ".htaccess"),
+            (contexts.main, "server config"),
+            (contexts.server, "virtual host"),
+            (contexts.location, "directory"),
+            (contexts.htaccess, ".htaccess"),
         ]
     };
     names.iter().filter(|(allowed, _)| *allowed).map(|(_, name)| *name).collect::<Vec<_>>().join(", ")

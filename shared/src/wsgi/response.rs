@@ -1,4 +1,4 @@
-//! A response's head: judged when the application gives it, packed for its way to the server.
+//! A response's head: validated when the application gives it, packed for its way to the server.
 
 use thiserror::Error;
 
@@ -44,9 +44,9 @@ pub enum Violation {
 }
 
 fn shown(bytes: &[u8]) -> String {
-    const LONGEST: usize = 200;
-    let mut text: String = bytes.iter().take(LONGEST).map(|byte| char::from(*byte)).collect();
-    if bytes.len() > LONGEST {
+    const MAX_SHOWN: usize = 200;
+    let mut text: String = bytes.iter().take(MAX_SHOWN).map(|byte| char::from(*byte)).collect();
+    if bytes.len() > MAX_SHOWN {
         text.push('…');
     }
     text
@@ -62,7 +62,7 @@ pub struct OwnedResponseHead {
 }
 
 impl OwnedResponseHead {
-    /// Judges a status line.
+    /// Validates a status line.
     ///
     /// # Errors
     /// A [`Violation`] of PEP 3333 or RFC 9110 section 15.
@@ -85,7 +85,7 @@ impl OwnedResponseHead {
         Ok(Self { status: code, reason: reason.to_vec(), fields: Vec::with_capacity(256), length: None })
     }
 
-    /// Judges a header and adds it. `Content-Length` is kept beside the fields: read it with [`ResponseHead::length`].
+    /// Validates a header and adds it. `Content-Length` is kept beside the fields: read it with [`ResponseHead::length`].
     ///
     /// # Errors
     /// A [`Violation`] of PEP 3333 or RFC 9110 section 5.
@@ -112,21 +112,21 @@ impl OwnedResponseHead {
         Ok(())
     }
 
-    /// Judges a head that came from outside: another process is not trusted to have judged it. `None` where it breaks a rule.
+    /// Validates a head that came from outside: another process is not trusted to have done so. `None` where it breaks a rule.
     #[must_use]
     pub fn validate(head: ResponseHead<'_>) -> Option<Self> {
         let is_final = (200..=999).contains(&head.status);
-        if is_final { Self::judge_fields(head) } else { None }
+        if is_final { Self::validate_fields(head) } else { None }
     }
 
     /// The same for an informational response (RFC 9110 section 15.2), which is not the application's to give.
     #[must_use]
     pub fn validate_informational(head: ResponseHead<'_>) -> Option<Self> {
         let is_informational = (100..=199).contains(&head.status) && head.status != 101;
-        if is_informational && head.length.is_none() { Self::judge_fields(head) } else { None }
+        if is_informational && head.length.is_none() { Self::validate_fields(head) } else { None }
     }
 
-    fn judge_fields(head: ResponseHead<'_>) -> Option<Self> {
+    fn validate_fields(head: ResponseHead<'_>) -> Option<Self> {
         if !is_field_value(head.reason) {
             return None;
         }

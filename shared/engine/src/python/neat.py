@@ -6,6 +6,8 @@ The names _write, _log and _read are the engine's, put here before this text run
 import atexit
 import gc
 import importlib
+import importlib.machinery
+import importlib.util
 import io
 import logging
 import os
@@ -16,7 +18,6 @@ import sys
 import threading
 import time
 import traceback
-import types
 
 
 class ErrorLog(io.TextIOBase):
@@ -196,12 +197,19 @@ class ServerLog(logging.Handler):
             self.handleError(record)
 
 
+class ScriptLoader(importlib.machinery.SourceFileLoader):
+    """A script is compiled from its source each time: app.wsgi and app.py would share one file of bytecode."""
+
+    def get_code(self, fullname):
+        return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
+
+
 def load_script(path, name):
-    with open(path, "rb") as file:
-        source = file.read()
-    code = compile(source, path, "exec", dont_inherit=True)
-    module = types.ModuleType(name)
-    module.__file__ = path
+    loader = ScriptLoader(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    code = loader.get_code(name)
+    module = importlib.util.module_from_spec(spec)
+    module.__cached__ = None
     before = sys.modules.get(name)
     sys.modules[name] = module
     try:

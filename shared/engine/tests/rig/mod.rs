@@ -9,13 +9,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock};
 
 use shared::conf::location::LocationConf;
-use shared::conf::mount::{Target, pack};
+use shared::conf::mount::Target;
 use shared::exchange::{Body, BodyError, End, Exchange, SendError};
 use shared::http::key::Key;
 use shared::http::packed::{Packed, Packer};
 use shared::loader::load::{self, Engine, Start};
 use shared::loader::locate::locate;
 use shared::log::Level;
+use shared::wsgi::environ::mount::{Mount, Site};
 use shared::wsgi::response::ResponseHead;
 
 /// What the engine did.
@@ -124,9 +125,9 @@ impl Call {
     }
 
     pub fn target(target: &Target, callable: &str) -> Self {
-        let mount = pack(target, callable, &LocationConf::default(), "", |head| {
-            head.set(Key::ServerSoftware, b"rig/1");
-        });
+        let conf = LocationConf::default();
+        let site = Site { software: Some(b"rig/1"), ..Site::default() };
+        let mount = Mount::new(target, callable, &conf, "").at(site).pack();
         let mut head = Packer::new();
         head.set(Key::RequestMethod, b"GET");
         head.set(Key::RequestUri, b"/shop/a?b");

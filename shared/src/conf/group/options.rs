@@ -33,7 +33,7 @@ impl ProcessGroup {
                 self.python_path =
                     value.split(':').map(|part| absolute(key, part)).collect::<Result<_, _>>()?;
             }
-            OptionKind::Text | OptionKind::Retired(_) => self.apply_text(key, value)?,
+            OptionKind::Text | OptionKind::Retired { .. } => self.apply_text(key, value)?,
         }
         Ok(())
     }

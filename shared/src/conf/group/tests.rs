@@ -89,7 +89,7 @@ fn every_option_changes_its_own_field() {
         let expected: &[&str] = match option.name {
             "memory-limit" => &["memory_hard", "memory_soft"],
             "python" => &["python", "python_home"],
-            name if matches!(option.kind, OptionKind::Retired(_)) => {
+            name if matches!(option.kind, OptionKind::Retired { .. }) => {
                 assert!(!before.contains_key(&name.replace('-', "_")));
                 &[]
             }
@@ -106,7 +106,7 @@ fn every_option_changes_its_own_field() {
 fn the_defaults_of_the_table_are_those_that_hold() {
     for option in GROUP_OPTIONS {
         let is_value = match option.kind {
-            OptionKind::Retired(_) => false,
+            OptionKind::Retired { .. } => false,
             // The rest are words about where a default comes from.
             OptionKind::Size(..) => option.default.starts_with(|first: char| first.is_ascii_digit()),
             OptionKind::Text => matches!(option.name, "lang" | "locale"),

@@ -1,10 +1,12 @@
 //! The response's body on its way through nginx's filters: what they hold, and what can be used again.
+#![deny(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use shared::relay::loan::Lent;
+
 use crate::ffi::chain::Piece;
-use crate::ffi::lent::Lent;
 use crate::ffi::request::Request;
 
 /// nginx has no memory.
@@ -20,15 +22,6 @@ pub struct Output {
     fresh: Vec<Piece>,
     /// To be used again.
     free: Vec<Piece>,
-}
-
-/// What became free.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drained {
-    /// Bytes that count against the window.
-    pub bytes: usize,
-    /// Lent bytes can go back to their thread.
-    pub lent: bool,
 }
 
 impl Output {
@@ -49,8 +42,8 @@ impl Output {
         Ok(())
     }
 
-    /// Adds bytes that a thread keeps in place.
-    pub fn add_lent(&mut self, request: Request, lent: &Lent) -> Result<(), NoMemory> {
+    /// Adds bytes that a thread keeps in place until the piece is used again or dropped.
+    pub fn add_lent(&mut self, request: Request, lent: Lent) -> Result<(), NoMemory> {
         let mut piece = self.piece(request)?;
         piece.fill_lent(lent);
         self.fresh.push(piece);
@@ -106,16 +99,19 @@ impl Output {
         self.busy.get(first)
     }
 
-    /// Takes back what nginx has sent.
-    pub fn update(&mut self) -> Drained {
-        let mut drained = Drained::default();
+    /// Takes back what nginx has sent; how many bytes of it count against the window.
+    pub fn update(&mut self) -> usize {
+        let mut sent = 0;
         while self.busy.front().is_some_and(|piece| piece.left() == 0) {
             let Some(mut piece) = self.busy.pop_front() else { break };
-            let emptied = piece.clear();
-            drained.bytes += emptied.bytes;
-            drained.lent |= emptied.lent;
+            sent += piece.clear();
             self.free.push(piece);
         }
-        drained
+        sent
+    }
+
+    /// Returns what is lent, although nginx may still point to it: for a process that sends nothing any more.
+    pub fn return_loans(&mut self) {
+        self.busy.iter_mut().chain(&mut self.fresh).for_each(Piece::return_loan);
     }
 }

@@ -1,20 +1,22 @@
-//! The event loop's half of an exchange: it alone touches nginx's request.
-//!
-//! nginx's structures hold only its number in the [`register`].
+//! The event loop's side of an exchange: it alone touches nginx's request, and nginx's structures hold only its number.
+#![deny(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use shared::exchange::{End, SendError};
+use shared::relay::channel::{BODY_WINDOW, Channel, Item, LoopEnd};
+use shared::relay::registry::{Id, Registry};
+use shared::relay::sync::Arc;
+use shared::wsgi::response::OwnedResponseHead;
 
+use crate::embedded::output::{NoMemory, Output};
+use crate::embedded::request_body::{self, Progress};
+use crate::embedded::{queue, response};
 use crate::ffi::request::{Cleanup, Request};
-use crate::ffi::{Code, ERROR, OK};
-use crate::link::{Item, Link};
-use crate::output::{NoMemory, Output};
-use crate::registry::{self, Id, find};
-use crate::request_body::Progress;
-use crate::{entry, event_loop, log, request_body, response};
+use crate::ffi::{Code, ERROR, OK, SPECIAL_RESPONSE};
+use crate::{entry, log};
 
 /// What is to be done after a step.
 enum Step {
@@ -23,120 +25,132 @@ enum Step {
 }
 
 /// One request and what was sent for it.
-pub struct Serving {
+pub struct LoopSide {
     request: Request,
-    link: Arc<Link>,
+    end: LoopEnd,
     output: RefCell<Output>,
     cleanup: Cell<Option<Cleanup>>,
     body: Cell<Progress>,
     /// The request was finalized, or is gone: it must not be touched.
     finished: Cell<bool>,
     head_sent: Cell<bool>,
-    /// Bytes of the thread's are in nginx's chains.
-    lent: Cell<bool>,
+    /// Other requests of the connection send first.
+    held: Cell<bool>,
     armed: Cell<bool>,
 }
 
-/// Ends all waits of threads for the client: the process is ending.
+thread_local! {
+    static REGISTRY: RefCell<Registry<LoopSide>> = RefCell::default();
+}
+
+fn find(id: Id) -> Option<Rc<LoopSide>> {
+    REGISTRY.with_borrow(|registry| registry.find(id))
+}
+
+/// Sees to it that the worker does not leave while requests are in flight.
+pub fn stay_while_serving() {
+    queue::stay_for(REGISTRY.with_borrow(Registry::in_flight));
+}
+
+/// Ends all waits of threads for the client: the process is ending, and nginx sends nothing any more.
 pub fn abandon_all() {
-    for serving in registry::all() {
-        serving.link.close(SendError::Stopping);
-        // nginx sends nothing any more: the loop has ended.
-        serving.link.return_lent();
+    for side in REGISTRY.with_borrow(Registry::all) {
+        side.end.close(SendError::Stopping);
+        side.output.borrow_mut().return_loans();
     }
 }
 
 /// Begins to serve a request; `None` when nginx has no memory.
-pub fn begin(request: Request, body: Progress) -> Option<Arc<Link>> {
-    let serving = registry::add(|id| Serving {
+pub fn begin(request: Request, body: Progress) -> Option<Arc<Channel>> {
+    let make = |id| LoopSide {
         request,
-        link: Arc::new(Link::new(id)),
+        end: LoopEnd::new(id),
         output: RefCell::default(),
         cleanup: Cell::new(None),
         body: Cell::new(body),
         finished: Cell::new(false),
         head_sent: Cell::new(false),
-        lent: Cell::new(false),
+        held: Cell::new(false),
         armed: Cell::new(false),
-    })?;
-    let id = serving.link.id;
-    match request.attach(id, entry::on_gone, entry::on_freed) {
-        Some(cleanup) => serving.cleanup.set(Some(cleanup)),
+    };
+    let side = REGISTRY.with_borrow_mut(|registry| registry.add(make))?;
+    let channel = side.end.channel();
+    match request.attach(channel.id(), entry::on_gone, entry::on_freed) {
+        Some(cleanup) => side.cleanup.set(Some(cleanup)),
         None => {
-            serving.forget(SendError::Server);
-            on_freed(id);
+            side.forget(SendError::Server);
+            on_freed(channel.id());
             return None;
         }
     }
     request.set_handlers(None, Some(entry::on_write));
     request.watch_for_disconnect();
-    event_loop::stay_while_serving();
-    Some(Arc::clone(&serving.link))
+    stay_while_serving();
+    Some(Arc::clone(channel))
 }
 
 /// A thread has something for the loop.
-pub fn on_told(link: &Link) {
-    match find(link.id).filter(|serving| !serving.finished.get()) {
-        Some(serving) => serving.in_its_connection(Serving::step),
-        None => write_late_logs(link),
+pub fn on_announced(channel: &Channel) {
+    match find(channel.id()).filter(|side| !side.finished.get()) {
+        Some(side) => side.in_its_connection(LoopSide::step),
+        None => write_late_logs(channel),
     }
 }
 
 /// Writes what a thread had to say about a request that is gone.
-pub fn write_late_logs(link: &Link) {
-    for (level, message) in link.take(false).logs {
+pub fn write_late_logs(channel: &Channel) {
+    for (level, message) in channel.take_logs() {
         log::process(level, &message);
     }
 }
 
 /// The connection takes more, or a timer ran out, or nginx wants the request to go on.
 pub fn on_write(request: Request) {
-    if let Some(serving) = request.serving().and_then(find) {
-        serving.work(Serving::step_write);
+    if let Some(side) = request.id().and_then(find) {
+        side.work(LoopSide::step_write);
     }
 }
 
 /// The connection has more of the body, or a timer ran out.
 pub fn on_read(request: Request) {
-    if let Some(serving) = request.serving().and_then(find) {
-        serving.work(Serving::step_read);
+    if let Some(side) = request.id().and_then(find) {
+        side.work(LoopSide::step_read);
     }
 }
 
 /// nginx has put the body together; it says so of each, also while it begins with it.
 pub fn on_body_complete(request: Request) {
-    let serving = request.serving().and_then(find);
-    if let Some(serving) = serving.filter(|serving| serving.body.get() == Progress::Complete) {
-        serving.work(Serving::step_complete);
+    let side = request.id().and_then(find).filter(|side| side.body.get() == Progress::Complete);
+    if let Some(side) = side {
+        side.work(LoopSide::step_complete);
     }
 }
 
 /// The request cannot be answered any more.
 pub fn on_gone(id: Id) {
-    if let Some(serving) = find(id) {
-        serving.cleanup.set(None);
-        serving.forget(SendError::Disconnected);
+    if let Some(side) = find(id) {
+        side.cleanup.set(None);
+        side.forget(SendError::Disconnected);
     }
 }
 
-/// The request's memory goes: nothing of ours is in nginx's hands any more.
+/// The request's memory goes: nothing of ours is in nginx's hands any more, and what is lent returns.
 pub fn on_freed(id: Id) {
-    let Some(serving) = find(id) else { return };
-    serving.forget(SendError::Disconnected);
-    if serving.lent.get() {
-        serving.link.return_lent();
+    let Some(side) = REGISTRY.with_borrow_mut(|registry| registry.remove(id)) else { return };
+    side.forget(SendError::Disconnected);
+    if let Ok(mut output) = side.output.try_borrow_mut() {
+        *output = Output::default();
     }
-    registry::remove(id);
 }
 
 /// Ends a request that no thread takes.
-pub fn refuse(link: &Link, code: Code) {
-    if let Some(serving) = find(link.id) {
-        serving.finish(code, SendError::Server);
+pub fn refuse(channel: &Channel, code: Code) {
+    if let Some(side) = find(channel.id()) {
+        side.finish(code, SendError::Server);
     }
 }
 
-impl Serving {
+impl LoopSide {
     /// Works on the request outside of an event handler of nginx's, and does what those do around it.
     fn in_its_connection(&self, step: fn(&Self) -> Step) {
         let connection = self.request.connection();
@@ -162,7 +176,12 @@ impl Serving {
 
     fn step(&self) -> Step {
         loop {
-            let taken = self.link.take(self.output.borrow().is_drained());
+            let held = self.request.waits_for_its_turn();
+            if self.held.replace(held) != held {
+                self.end.hold(held);
+            }
+            // What is held goes to nginx all the same, which keeps it: the other request may need the thread.
+            let taken = self.end.take(held || self.output.borrow().is_drained());
             for (level, message) in taken.logs {
                 log::request(self.request, level, &message);
             }
@@ -199,7 +218,7 @@ impl Serving {
     }
 
     fn step_read(&self) -> Step {
-        if self.body.get() == Progress::Reading && self.link.body_waiting() < crate::link::BODY_WINDOW {
+        if self.body.get() == Progress::Reading && self.end.body_waiting() < BODY_WINDOW {
             if let Err(step) = self.advance_body(self.request.read_unbuffered_body()) {
                 return step;
             }
@@ -222,7 +241,7 @@ impl Serving {
             Progress::Reading => self.request.read_unbuffered_body(),
             Progress::Untouched => {
                 let code = self.request.read_client_body(true, Some(entry::on_body_complete));
-                if code < crate::ffi::SPECIAL_RESPONSE {
+                if code < SPECIAL_RESPONSE {
                     // nginx counts one more reader; this request is held already.
                     self.request.release();
                 }
@@ -240,7 +259,7 @@ impl Serving {
     }
 
     fn advance_body(&self, code: Code) -> Result<(), Step> {
-        match request_body::advance(self.request, &self.link, code) {
+        match request_body::advance(self.request, &self.end, code) {
             Ok(progress) => {
                 self.body.set(progress);
                 if progress == Progress::Done {
@@ -288,7 +307,7 @@ impl Serving {
         }
     }
 
-    fn send_head(&self, head: &shared::wsgi::response::OwnedResponseHead) -> Result<(), Step> {
+    fn send_head(&self, head: &OwnedResponseHead) -> Result<(), Step> {
         if response::fill(self.request, head).is_err() {
             return Err(Step::Finish(ERROR, SendError::Server));
         }
@@ -307,14 +326,14 @@ impl Serving {
         let mut output = self.output.borrow_mut();
         let dropped = self.request.is_header_only();
         match item {
-            Item::Data(bytes) if dropped => self.link.sent(bytes.len()),
-            Item::Lent(_) if dropped => self.link.return_lent(),
+            Item::Data(bytes) if dropped => self.end.sent(bytes.len()),
+            Item::Lent(_) | Item::File(..) if dropped => {}
             Item::Data(bytes) => output.add(self.request, bytes)?,
-            Item::Lent(lent) => {
-                self.lent.set(true);
-                output.add_lent(self.request, &lent)?;
+            // Sent in its place among others, the loan would last until those are done, which may need the thread.
+            Item::Lent(lent) if self.held.get() || self.request.may_have_fragments() => {
+                output.add(self.request, self.end.copy(lent))?;
             }
-            Item::File(..) if dropped => {}
+            Item::Lent(lent) => output.add_lent(self.request, lent)?,
             Item::File(file, from, length) => output.add_file(self.request, file, from, length)?,
             Item::Head(_) | Item::End(_) => {}
         }
@@ -343,13 +362,23 @@ impl Serving {
         if code == ERROR || code > OK {
             return Err(self.failed(code));
         }
-        let drained = self.output.borrow_mut().update();
-        self.link.sent(drained.bytes);
-        if drained.lent {
-            self.lent.set(false);
-            self.link.return_lent();
+        self.collect();
+        // All requests of a connection share one queue to the client, so that this may have sent what another one lent.
+        let mut fragment = self.request;
+        while let Some(page) = fragment.parent() {
+            if let Some(side) = page.id().and_then(find) {
+                side.collect();
+            }
+            fragment = page;
         }
         Ok(())
+    }
+
+    /// Takes back what nginx has sent.
+    fn collect(&self) {
+        if let Ok(mut output) = self.output.try_borrow_mut() {
+            self.end.sent(output.update());
+        }
     }
 
     /// Lets go of the request without touching it; `false` when that was done before.
@@ -357,13 +386,13 @@ impl Serving {
         if self.finished.replace(true) {
             return false;
         }
-        self.link.close(why);
-        registry::ended();
-        event_loop::stay_while_serving();
+        self.end.close(why);
+        REGISTRY.with_borrow_mut(Registry::note_end);
+        stay_while_serving();
         true
     }
 
-    /// Ends the request. nginx may free it, and what this serving lent to it, in here.
+    /// Ends the request. nginx may free it in here.
     fn finish(&self, code: Code, why: SendError) {
         if !self.forget(why) {
             return;

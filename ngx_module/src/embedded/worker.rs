@@ -1,4 +1,5 @@
 //! Python in a worker: the thread that starts and ends it, the threads that serve, and their end.
+#![deny(unsafe_code)]
 
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -9,20 +10,24 @@ use shared::exchange::{End, Exchange};
 use shared::ffi::guard::{guard, tell_panics_to};
 use shared::loader::load::{self, Engine, LoadError, Start};
 use shared::log::Level;
+use shared::relay::channel::Channel;
+use shared::relay::queue::LoopQueue;
+use shared::relay::sync::Arc;
+use shared::relay::thread_side::{EventLoop, ThreadSide};
 
 use crate::conf::{MainConf, is_there};
-use crate::event_loop::{self, Door};
-use crate::exchange::NginxExchange;
+use crate::embedded::{loop_side, queue};
 use crate::ffi::cycle::{self, Cycle};
+use crate::ffi::waker::Waker;
 use crate::ffi::{built_for, signal};
-use crate::{entry, log, serving};
+use crate::{entry, log};
 
 /// How many requests may wait for a thread; more are answered with 503.
-const WAITING: usize = 1000;
+const MAX_WAITING: usize = 1000;
 /// What a Python thread needs for CPython's own limit of recursion; Rust's threads have a quarter of it.
-const STACK: usize = 8 * 1024 * 1024;
+const STACK_SIZE: usize = 8 * 1024 * 1024;
 /// How long the worker may take to leave: nginx's master kills it not long after that.
-const PATIENCE: Duration = Duration::from_millis(2000);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(2000);
 
 /// What of the worker's runs.
 #[derive(Default)]
@@ -36,8 +41,8 @@ struct Running {
 
 /// Python in this worker.
 pub struct Worker {
-    door: Door,
-    backlog: Backlog<NginxExchange>,
+    queue: LoopQueue<Waker>,
+    backlog: Backlog<ThreadSide<&'static Worker>>,
     running: Mutex<Running>,
     changed: Condvar,
 }
@@ -52,7 +57,7 @@ pub fn worker() -> Option<&'static Worker> {
 /// Where the guard's panics go.
 fn tell_panic(message: &str) {
     match WORKER.get() {
-        Some(worker) if !signal::on_main_thread() => worker.door.log(Level::Critical, message.as_bytes()),
+        Some(worker) if !signal::on_main_thread() => worker.log(Level::Critical, message.as_bytes()),
         _ => log::process(Level::Critical, message.as_bytes()),
     }
 }
@@ -64,24 +69,47 @@ pub fn tell_panics() {
 
 fn write_log(level: Level, message: &[u8]) {
     if let Some(worker) = WORKER.get() {
-        worker.door.log(level, message);
+        worker.log(level, message);
+    }
+}
+
+impl EventLoop for &'static Worker {
+    fn announce(&self, channel: &Arc<Channel>) {
+        self.queue.push(channel);
+    }
+
+    fn away<R>(&self, wait: impl FnOnce() -> R) -> R {
+        self.backlog.away(wait)
+    }
+}
+
+/// A thread woke the loop.
+pub fn on_wake() {
+    if let Some(worker) = WORKER.get() {
+        queue::turn(&worker.queue, |channel| loop_side::on_announced(channel));
     }
 }
 
 impl Worker {
-    /// The way to the loop.
-    pub fn door(&self) -> &Door {
-        &self.door
-    }
-
     /// What waits for a thread.
-    pub fn backlog(&self) -> &Backlog<NginxExchange> {
+    pub fn backlog(&self) -> &Backlog<ThreadSide<&'static Self>> {
         &self.backlog
     }
 
     /// Whether Python did not start.
     pub fn has_failed(&self) -> bool {
         self.lock().failed
+    }
+
+    /// Has a line written that belongs to no request.
+    fn log(&self, level: Level, message: &[u8]) {
+        self.queue.log(log::number(level), message);
+    }
+
+    /// Writes all lines that wait, those of requests too, which nobody answers any more (loop).
+    fn write_last_logs(&self) {
+        queue::write_logs(&self.queue);
+        self.queue.take_ready().iter().for_each(|channel| loop_side::write_late_logs(channel));
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
@@ -110,7 +138,7 @@ impl Worker {
         loop {
             let is_done = done(&running);
             drop(running);
-            self.door.write_last_logs();
+            self.write_last_logs();
             let left = deadline.saturating_duration_since(Instant::now());
             if is_done || left.is_zero() {
                 return is_done;
@@ -124,7 +152,7 @@ impl Worker {
     }
 
     fn fail(&self, message: &str) {
-        self.door.emergency(message);
+        self.queue.log(cycle::EMERGENCY, message.as_bytes());
         self.change(|running| running.failed = true);
         self.refuse_waiting();
     }
@@ -150,7 +178,7 @@ impl Worker {
             let _ = engine.preload(mount);
         }
         self.wait(|running| (running.leaving && running.serving == 0).then_some(()));
-        engine.stop(PATIENCE / 2);
+        engine.stop(EXIT_TIMEOUT / 2);
     }
 
     /// The life of a thread that serves.
@@ -168,7 +196,7 @@ impl Worker {
 fn spawn(name: String, life: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     thread::Builder::new()
         .name(name)
-        .stack_size(STACK)
+        .stack_size(STACK_SIZE)
         .spawn(move || guard("a thread of Python's", (), life))?;
     Ok(())
 }
@@ -195,8 +223,13 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
     };
     signal::wrap(entry::on_signal);
     let worker = WORKER.get_or_init({
-        let door = Door::open()?;
-        || Worker { door, backlog: Backlog::new(WAITING), running: Mutex::default(), changed: Condvar::new() }
+        let queue = queue::open()?;
+        || Worker {
+            queue,
+            backlog: Backlog::new(MAX_WAITING),
+            running: Mutex::default(),
+            changed: Condvar::new(),
+        }
     });
     let threads = conf.process.threads();
     let path = conf.process.path().to_vec();
@@ -251,9 +284,9 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
 /// running destructors.
 pub fn stop() {
     let Some(worker) = WORKER.get() else { return };
-    let deadline = Instant::now() + PATIENCE;
-    serving::abandon_all();
-    event_loop::close();
+    let deadline = Instant::now() + EXIT_TIMEOUT;
+    loop_side::abandon_all();
+    queue::close();
     worker.change(|running| running.leaving = true);
     worker.refuse_waiting();
     if !worker.wait_until(deadline, |running| running.serving == 0 && !running.main) {

@@ -1,10 +1,11 @@
 //! The response's head, from the engine's fields to nginx's.
+#![deny(unsafe_code)]
 
 use shared::wsgi::response::OwnedResponseHead;
 
+use crate::embedded::output::NoMemory;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
-use crate::output::NoMemory;
 
 /// Fills in the head. What nginx's own upstream does with such a header is done with it here.
 ///
