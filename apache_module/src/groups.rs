@@ -157,7 +157,7 @@ pub fn launch(main: Server<'_>) -> Result<(), ProcessError> {
         groups: written.groups.specs().to_vec(),
     };
     let mut neatd = lock(&NEATD);
-    if let Some(running) = neatd.as_mut() {
+    if let Some(running) = neatd.as_ref() {
         match running.renew(&conf) {
             Ok(()) => return Ok(()),
             Err(error) => main_server_line(
@@ -188,8 +188,11 @@ fn load_ahead(main: Server<'_>, groups: &mut Groups) {
     }
 }
 
-/// Makes room for a child's connections.
+/// Makes room for a child's connections, and lets go of what only the parent may tell neatd something through.
 pub fn begin(main: Server<'_>) {
+    if let Some(neatd) = lock(&NEATD).as_mut() {
+        neatd.forget();
+    }
     let guard = lock(&WRITTEN);
     let Some(written) = guard.as_ref() else { return };
     let prefix = prefix(main);

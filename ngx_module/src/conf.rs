@@ -159,8 +159,8 @@ fn names_one_host(name: &[u8]) -> bool {
 }
 
 impl LocConf {
-    /// Inherits unset values from the context around it, and fills in defaults. `None` when the configuration is refused, which
-    /// was logged.
+    /// Inherits unset values from the context around it, and fills in defaults. `None` when the configuration
+    /// is refused, which was logged.
     pub fn merge(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
         let mut location = conf.location();
         self.settings = self.settings.merge(&outer.settings);
@@ -265,7 +265,7 @@ impl LocConf {
                 // The engine notices changes; that the script is still there is looked at once a second.
                 let now = cycle::seconds();
                 if self.seen_at.get() != now {
-                    see(target)?;
+                    check_exists(target)?;
                     self.seen_at.set(now);
                 }
                 match &self.packed {
@@ -276,7 +276,7 @@ impl LocConf {
             Some(Pass::Variable(value)) => {
                 let written = value.evaluate(request).ok_or(NoMount::Value)?;
                 let (target, callable) = mount::parse_target(&String::from_utf8_lossy(written))?;
-                see(&target)?;
+                check_exists(&target)?;
                 Ok(self.recently_packed(&self.mount_of(&target, callable.as_deref(), group)))
             }
         }
@@ -287,7 +287,7 @@ impl LocConf {
     }
 }
 
-fn see(target: &Target) -> Result<(), NoMount> {
+fn check_exists(target: &Target) -> Result<(), NoMount> {
     match target {
         Target::Script(path) => {
             std::fs::metadata(path).map_err(|why| NoMount::Missing { path: path.clone(), why })?;

@@ -182,6 +182,7 @@ extern "C" fn init_module(cycle: Option<Cycle<'_>>) -> ngx_int_t {
 extern "C" fn init_process(cycle: Option<Cycle<'_>>) -> ngx_int_t {
     guard("init_process", OK, || {
         if let Some(cycle) = cycle {
+            groups::let_go();
             worker::start(cycle);
         }
         OK

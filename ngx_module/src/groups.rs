@@ -37,6 +37,16 @@ pub fn check(main: &MainConf) -> Result<(), String> {
     main.groups.check(&socket_prefix(&main.process), main.server_user)
 }
 
+/// Lets go, in a process that the master forked, of what only the master may tell neatd something through.
+pub fn let_go() {
+    if cycle::is_child() {
+        let mut neatd = NEATD.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(neatd) = neatd.as_mut() {
+            neatd.forget();
+        }
+    }
+}
+
 /// Which processes run a request.
 ///
 /// # Errors
@@ -95,7 +105,7 @@ pub fn launch(cycle: Cycle<'_>) {
         engine,
         groups: main.groups.specs().to_vec(),
     };
-    if let Some(running) = daemons.as_mut() {
+    if let Some(running) = daemons.as_ref() {
         match running.renew(&conf) {
             Ok(()) => return,
             Err(error) => {

@@ -3,9 +3,9 @@
 use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
-    ngx_exiting, ngx_http_conf_ctx_t, ngx_http_module, ngx_log_error_core, ngx_log_t, ngx_process,
-    ngx_uint_t,
+    NGX_PROCESS_MASTER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle,
+    ngx_cycle_t, ngx_exiting, ngx_http_conf_ctx_t, ngx_http_module, ngx_log_error_core, ngx_log_t,
+    ngx_process, ngx_uint_t,
 };
 
 use super::module::{Module, context_index};
@@ -56,6 +56,14 @@ impl Request {
 pub fn is_testing() -> bool {
     // SAFETY: set before any configuration is read.
     unsafe { nginx_sys::ngx_test_config != 0 }
+}
+
+/// Whether this is a process that a master forked, whatever for. With `master_process off` there is one process, which is its
+/// own master.
+pub fn is_child() -> bool {
+    // SAFETY: a plain number, set before any module runs in a process.
+    let process = unsafe { ngx_process };
+    process != NGX_PROCESS_SINGLE as ngx_uint_t && process != NGX_PROCESS_MASTER as ngx_uint_t
 }
 
 /// Whether this process answers requests: a worker, or the only process.

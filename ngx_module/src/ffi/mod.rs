@@ -45,6 +45,8 @@ pub const ERROR: Code = nginx_sys::NGX_ERROR as Code;
 pub const AGAIN: Code = nginx_sys::NGX_AGAIN as Code;
 /// nginx's `NGX_DONE`.
 pub const DONE: Code = nginx_sys::NGX_DONE as Code;
+/// nginx's `NGX_DECLINED`.
+pub const DECLINED: Code = nginx_sys::NGX_DECLINED as Code;
 /// nginx's `NGX_HTTP_SPECIAL_RESPONSE`: from here on a result is a status.
 pub const SPECIAL_RESPONSE: Code = nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as Code;
 

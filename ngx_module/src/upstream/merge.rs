@@ -1,7 +1,7 @@
 //! What a location inherits from the one around it, and the defaults of what is written nowhere.
 //!
-//! Two steps: every location inherits, whether or not applications are served there, since `http` and `server` only hand on;
-//! defaults are for the location that asks an upstream.
+//! Two steps: every location inherits, whether or not applications are served there, since `http` and
+//! `server` only hand on; defaults are for the location that asks an upstream.
 
 use std::ffi::CStr;
 
@@ -26,7 +26,8 @@ const HIDDEN: [&CStr; 5] = [
 
 /// Inherits what is not written here (`ngx_conf_merge_value` and its kin).
 pub fn merge(inner: &mut UpstreamConf, outer: &UpstreamConf) {
-    // What is written here of `wsgi_store` and `wsgi_cache` excludes the other, so that this comes before either is inherited.
+    // What is written here of `wsgi_store` and `wsgi_cache` excludes the other, so that this comes before
+    // either is inherited.
     if inner.store() == Some(true) {
         inner.set_cache_off();
     }
@@ -42,8 +43,8 @@ pub fn merge(inner: &mut UpstreamConf, outer: &UpstreamConf) {
     inner.merge_fields(outer);
 }
 
-/// Gives what is not written its default (`ngx_http_uwsgi_merge_loc_conf`), behind [`merge`]. nginx looks at `outer` for the headers
-/// to hide. `None` when nginx refuses it, which was logged.
+/// Gives what is not written its default (`ngx_http_uwsgi_merge_loc_conf`), behind [`merge`]. nginx looks at
+/// `outer` for the headers to hide. `None` when nginx refuses it, which was logged.
 pub fn set_defaults(
     inner: &mut UpstreamConf,
     outer: &UpstreamConf,

@@ -22,7 +22,8 @@ pub enum Wait {
     Ended(Pid),
 }
 
-/// Reaps a child; `None` when none has ended. nix's own function fails on a real-time signal, having reaped the child.
+/// Reaps a child; `None` when none has ended. nix's own function fails on a real-time signal, having reaped
+/// the child.
 ///
 /// # Errors
 /// The system's; `ECHILD` when there is no such child.
@@ -33,12 +34,26 @@ pub fn reap(which: Wait) -> nix::Result<Option<(Pid, Death)>> {
         Wait::Ended(pid) => (pid.as_raw(), libc::WNOHANG),
     };
     let mut status = 0;
-    // SAFETY: writes a number to a place of this function's.
+    // SAFETY: writes a number into a variable of this function.
     let ended = Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags) })?;
     if ended == 0 {
         return Ok(None);
     }
     Ok(Death::from_status(status).map(|death| (Pid::from_raw(ended), death)))
+}
+
+/// Signals a child of this process that was not reaped, so that the number is still its; any other number, which an application
+/// may have said, is left alone.
+pub fn signal(child: Pid, signal: Signal) -> bool {
+    // 0, 1 and negative numbers are more than a process (kill(2)).
+    let Some(id) = u32::try_from(child.as_raw()).ok().filter(|id| *id > 1) else { return false };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all zeros are a value of this type, and the call writes to it.
+    let is_child = unsafe {
+        let mut about: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PID, id, &raw mut about, flags) == 0
+    };
+    is_child && kill(child, signal).is_ok()
 }
 
 /// Has this process inherit whatever its descendants leave behind.
@@ -63,8 +78,7 @@ pub fn reap_orphans() {
         }
         let signal = if begin.elapsed() < ORPHAN_TIMEOUT { Signal::SIGTERM } else { Signal::SIGKILL };
         for pid in left {
-            // A child of this process that was not reaped: the number is still its.
-            let _ = kill(pid, signal);
+            self::signal(pid, signal);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -89,6 +103,20 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    #[test]
+    fn only_a_child_is_signalled() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let parent = nix::unistd::getppid();
+        for other in [Pid::from_raw(-1), Pid::from_raw(0), Pid::from_raw(1), Pid::from_raw(i32::MIN), parent]
+        {
+            assert!(!signal(other, Signal::SIGCONT), "{other} is no child");
+        }
+        assert!(signal(pid, Signal::SIGKILL));
+        child.wait().unwrap();
+        assert!(!signal(pid, Signal::SIGKILL), "it was reaped: the number may be another's");
     }
 
     #[test]

@@ -1,20 +1,21 @@
-//! The keeper: the parent of the supervisor, which starts it anew when it was killed. It does nothing else, so that there is
-//! nothing that could fail in it.
+//! The keeper: the parent of the supervisor, which starts it anew when it was killed. It does nothing else,
+//! so that there is nothing that could fail in it.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollTimeout, poll};
 use nix::unistd::{ForkResult, Pid, fork, setsid};
 use shared::launch;
+use shared::launch::lifeline::Lifeline;
+use shared::launch::renewal;
 use shared::log::Level;
 
 use crate::children::{self, Wait};
 use crate::log::Log;
 use crate::sockets::sweep;
-use crate::supervisor::read_conf;
 use crate::warden::backoff::backoff;
 use crate::warden::deaths::Death;
 
@@ -25,7 +26,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(4);
 
 /// The life of the keeper; gives its exit code.
 pub fn live() -> i32 {
-    // Nobody's child: the server's master waits for the process that it started, and has no other to look after.
+    // Nobody's child: the server's master waits for the process that it started, and has no other to look
+    // after.
     // SAFETY: this process has one thread.
     match unsafe { fork() } {
         Ok(ForkResult::Child) => {}
@@ -38,11 +40,25 @@ pub fn live() -> i32 {
     let _ = setsid();
     children::adopt_orphans();
     // SAFETY: the server's module hands these over, and nothing was opened before.
-    let [lifeline, conf] = [launch::LIFELINE, launch::CONF].map(|number| unsafe { launch::take(number) });
-    let mut conf = File::from(conf);
+    let [lifeline, renewals, conf] =
+        [launch::LIFELINE, launch::RENEWALS, launch::CONF].map(|number| unsafe { launch::take(number) });
+    let lifeline = Lifeline::new(lifeline);
+    // The supervisor keeps what the server sends later in a file that nobody else has: the next one begins with that.
+    let first = renewal::open(conf.into()).and_then(|first| {
+        let mut kept = launch::memory()?;
+        renewal::keep(&mut kept, &first)?;
+        Ok(kept)
+    });
+    let mut conf = match first {
+        Ok(kept) => kept,
+        Err(why) => {
+            eprintln!("neatd cannot start: {why}");
+            return 1;
+        }
+    };
     let mut deaths = 0u32;
     loop {
-        let read = match read_conf(&mut conf) {
+        let read = match renewal::kept(&mut conf) {
             Ok(read) => read,
             Err(why) => {
                 eprintln!("neatd cannot start: {why}");
@@ -51,18 +67,17 @@ pub fn live() -> i32 {
         };
         let mut log = Log::new(read.error_log.clone(), read.log_level, &read.server);
         let born = Instant::now();
-        let neatd = read.engine.with_file_name(launch::FILE);
         let arguments = [OsStr::new("--site"), read.prefix.as_os_str()];
-        let mut command = launch::command(&neatd, "neatd: supervisor", &arguments);
-        let handed = launch::hand_over(&mut command, &[lifeline.as_fd(), conf.as_fd()]);
+        let mut command = launch::command(Path::new(launch::OWN_EXECUTABLE), "neatd: supervisor", &arguments);
+        let handed = launch::hand_over(&mut command, &[lifeline.as_fd(), renewals.as_fd(), conf.as_fd()]);
         let ended = match handed.and_then(|()| command.spawn()) {
             Ok(child) => wait_for(Pid::from_raw(i32::try_from(child.id()).unwrap_or(-1))),
             Err(error) => {
-                log.say(Level::Critical, &format!("\"{}\" cannot be started: {error}", neatd.display()));
+                log.say(Level::Critical, &format!("neatd's supervisor cannot be started: {error}"));
                 None
             }
         };
-        if matches!(ended, Some(Death::Exited(0))) || is_hung_up(lifeline.as_fd()) {
+        if matches!(ended, Some(Death::Exited(0))) || lifeline.is_cut() {
             children::reap_orphans();
             sweep(&read.prefix);
             return 0;
@@ -74,7 +89,7 @@ pub fn live() -> i32 {
         // The first time at once.
         let pause = if born.elapsed() > WELL { Duration::ZERO } else { backoff(deaths).min(MAX_PAUSE) };
         deaths = if born.elapsed() > WELL { 1 } else { deaths.saturating_add(1) };
-        let mut polled = [PollFd::new(lifeline.as_fd(), PollFlags::empty())];
+        let mut polled = [lifeline.watched()];
         let _ = poll(&mut polled, PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
     }
 }
@@ -88,10 +103,4 @@ fn wait_for(supervisor: Pid) -> Option<Death> {
             Err(_) => return None,
         }
     }
-}
-
-fn is_hung_up(lifeline: std::os::fd::BorrowedFd<'_>) -> bool {
-    let mut polled = [PollFd::new(lifeline, PollFlags::empty())];
-    let _ = poll(&mut polled, PollTimeout::ZERO);
-    polled.iter().any(|one| one.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
 }

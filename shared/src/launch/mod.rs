@@ -1,13 +1,15 @@
 //! Starting neatd from a server's master process, and telling it about a new configuration.
 //!
-//! The master holds one end of a socket, its children inherit copies of it, and neatd the other end: the lifeline. When the last
-//! process of the server is gone neatd reads its end and leaves. A byte on it says that the configuration was written anew.
+//! neatd is handed three descriptors: its end of the [`lifeline`], its end of the socket over which the master sends a new
+//! configuration ([`renewal`]), and the first configuration, sealed. What the server's children inherit of these can say
+//! nothing: the lifeline's other end, and the other end of the socket only until they begin to run ([`Neatd::forget`]).
 
 pub mod handover;
+pub mod lifeline;
+pub mod renewal;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,19 +17,23 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket, socketpair,
-};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use thiserror::Error;
 
 use self::handover::{Handover, socket_path};
 
 /// neatd's file name; it lies beside the server modules.
 pub const FILE: &str = "neatd";
+/// What neatd's processes start further ones from: the file that they run themselves, whatever lies under its name by now, and
+/// whatever a configuration says.
+pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
 /// neatd's end of the lifeline.
 pub const LIFELINE: RawFd = 3;
+/// neatd's end of the socket for new configurations.
+pub const RENEWALS: RawFd = 4;
 /// The configuration, in memory.
-pub const CONF: RawFd = 4;
+pub const CONF: RawFd = 5;
 
 /// How long the server waits for the groups' sockets.
 const SOCKETS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -66,8 +72,9 @@ impl From<nix::Error> for LaunchError {
 /// The master's hold on neatd. Dropped it lets go, and neatd ends with the server's last process.
 #[derive(Debug)]
 pub struct Neatd {
-    lifeline: OwnedFd,
-    conf: File,
+    _lifeline: lifeline::Server,
+    /// `None` in a child of the master.
+    renewals: Option<renewal::Sender>,
 }
 
 impl Neatd {
@@ -76,36 +83,42 @@ impl Neatd {
     /// # Errors
     /// [`LaunchError`].
     pub fn launch(neatd: &Path, conf: &Handover) -> Result<Self, LaunchError> {
-        let (lifeline, theirs) =
-            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
-        let mut file = memory()?;
-        write(&mut file, conf)?;
+        let (server, lifeline) = lifeline::pair()?;
+        let (sender, receiver) = renewal::pair()?;
+        let file = renewal::sealed(conf)?;
         let title = "neatd: keeper";
         let arguments = [OsStr::new("--site"), conf.prefix.as_os_str()];
         let mut command = command(neatd, title, &arguments);
-        hand_over(&mut command, &[theirs.as_fd(), file.as_fd()])?;
+        hand_over(&mut command, &[lifeline.as_fd(), receiver.as_fd(), file.as_fd()])?;
         let mut child = command.spawn().map_err(|why| LaunchError::Start { path: neatd.to_owned(), why })?;
         // It leaves at once, having forked the keeper. The server's own handler may have seen to it before.
         let _ = child.wait();
         wait_for_sockets(conf);
-        Ok(Self { lifeline, conf: file })
+        Ok(Self { _lifeline: server, renewals: Some(sender) })
     }
 
     /// Tells neatd about a new configuration.
     ///
     /// # Errors
     /// [`LaunchError`]: it is gone, or cannot be told.
-    pub fn renew(&mut self, conf: &Handover) -> Result<(), LaunchError> {
-        write(&mut self.conf, conf)?;
-        send(self.lifeline.as_raw_fd(), b"r", MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?;
+    pub fn renew(&self, conf: &Handover) -> Result<(), LaunchError> {
+        let gone = || std::io::Error::from(std::io::ErrorKind::NotConnected);
+        self.renewals.as_ref().ok_or_else(gone)?.send(conf)?;
         // The server's new processes may ask a group that was not there before.
         wait_for_sockets(conf);
         Ok(())
     }
+
+    /// Lets go of everything that could tell neatd something, in a child of the master, before it runs anybody's code.
+    pub fn forget(&mut self) {
+        if let Some(sender) = self.renewals.take() {
+            sender.forget();
+        }
+    }
 }
 
-/// Waits until every group's socket is there, so that no request finds none; a group that cannot have one does not hold the server
-/// up for long.
+/// Waits until every group's socket is there, so that no request finds none; a group that cannot have one
+/// does not hold the server up for long.
 fn wait_for_sockets(conf: &Handover) {
     let begin = Instant::now();
     // One after the other: each look is a connection that somebody has to take.
@@ -127,14 +140,14 @@ pub fn is_listening(path: &Path) -> bool {
     matches!(connect(tried.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
 }
 
-/// A file that is only in memory.
+/// A file that is only in memory. It can be sealed (memfd_create(2)).
 ///
 /// # Errors
 /// The system's.
 pub fn memory() -> std::io::Result<File> {
     // SAFETY: the name is a C string; the new descriptor is nobody else's.
     unsafe {
-        let descriptor = libc::memfd_create(c"neat".as_ptr(), libc::MFD_CLOEXEC);
+        let descriptor = libc::memfd_create(c"neat".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
         if descriptor < 0 {
             return Err(std::io::Error::last_os_error());
         }
@@ -142,11 +155,14 @@ pub fn memory() -> std::io::Result<File> {
     }
 }
 
-fn write(file: &mut File, conf: &Handover) -> std::io::Result<()> {
-    let text = serde_json::to_vec(conf)?;
-    file.set_len(0)?;
-    file.seek(SeekFrom::Start(0))?;
-    file.write_all(&text)
+/// Fixes the size of a file in memory for good: what maps it cannot be ended by somebody who makes it shorter.
+///
+/// # Errors
+/// The system's.
+pub fn seal_size(file: &File) -> std::io::Result<()> {
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(())
 }
 
 /// A process of neatd with a clean environment, under the name that ps shows.
@@ -194,8 +210,8 @@ pub fn hand_over(command: &mut Command, descriptors: &[BorrowedFd<'_>]) -> std::
                 return Err(std::io::Error::last_os_error());
             }
         }
-        // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others are to be. A kernel
-        // without this call leaves them to their own flags.
+        // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others
+        // are to be. A kernel without this call leaves them to their own flags.
         // SAFETY: marks descriptors only.
         unsafe { libc::syscall(libc::SYS_close_range, end, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         Ok(())
@@ -250,7 +266,8 @@ mod tests {
         drop((child, theirs));
         let mut text = String::new();
         ours.read_to_string(&mut text).unwrap();
-        // 0, 1, 2, the two that were handed over, and what ls itself reads the directory by; the pipe of $() is 1.
+        // 0, 1, 2, the two that were handed over, and what ls itself reads the directory by; the pipe of $()
+        // is 1.
         assert_eq!(text.trim(), "6");
         assert!(ours.write_all(b"x").is_err(), "nobody else has it");
     }

@@ -1,5 +1,5 @@
-//! nginx's cache of responses: where it is, what a response is cached under, when a stale one will do, and what a group is asked for
-//! where the response is to be everybody's.
+//! nginx's cache of responses: where it is, what a response is cached under, when a stale one will do, and
+//! what a group is asked for where the response is to be everybody's.
 
 use std::rc::Rc;
 

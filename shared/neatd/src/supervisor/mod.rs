@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{MsgFlags, recv};
 use shared::launch;
 use shared::launch::handover::Handover;
+use shared::launch::lifeline::Lifeline;
+use shared::launch::renewal::{self, Receiver, RenewalError};
 use shared::log::Level;
 
 use crate::children::Wait;
@@ -19,15 +19,18 @@ use crate::warden::group::Group;
 use crate::warden::site::Site;
 use crate::{children, signals, sockets};
 
-/// How often the clock and the scripts are looked at, at most; and for each group, so that a thousand of them cost no more than a
-/// few.
+/// How often the clock and the scripts are looked at, at most; and for each group, so that a thousand of them
+/// cost no more than a few.
 const TICK: Duration = Duration::from_millis(250);
 const TICK_OF_A_GROUP: Duration = Duration::from_millis(1);
 
 struct Supervisor {
     conf: Handover,
-    file: File,
-    lifeline: OwnedFd,
+    /// Where a supervisor that is started anew finds the configuration.
+    kept: File,
+    lifeline: Lifeline,
+    /// `None` when the master has ended: no configuration will come any more.
+    renewals: Option<Receiver>,
     signals: OwnedFd,
     log: Log,
     groups: BTreeMap<String, Group>,
@@ -36,22 +39,12 @@ struct Supervisor {
     stopping: bool,
 }
 
-/// Reads the configuration that the server wrote.
-///
-/// # Errors
-/// A sentence for the log.
-pub fn read_conf(file: &mut File) -> Result<Handover, String> {
-    let mut text = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut text)).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&text)
-        .map_err(|error| format!("the server's configuration cannot be read: {error}"))
-}
-
 /// The life of the supervisor; gives its exit code.
 pub fn live() -> i32 {
     // SAFETY: the keeper hands these over, and nothing was opened before.
-    let [lifeline, conf] = [launch::LIFELINE, launch::CONF].map(|number| unsafe { launch::take(number) });
-    match Supervisor::new(lifeline, File::from(conf)) {
+    let [lifeline, renewals, conf] =
+        [launch::LIFELINE, launch::RENEWALS, launch::CONF].map(|number| unsafe { launch::take(number) });
+    match Supervisor::new(Lifeline::new(lifeline), Receiver::new(renewals), File::from(conf)) {
         Ok(mut supervisor) => {
             supervisor.run();
             0
@@ -64,14 +57,25 @@ pub fn live() -> i32 {
 }
 
 impl Supervisor {
-    fn new(lifeline: OwnedFd, mut file: File) -> Result<Self, String> {
+    fn new(lifeline: Lifeline, renewals: Receiver, mut kept: File) -> Result<Self, String> {
         children::adopt_orphans();
-        let conf = read_conf(&mut file)?;
+        let conf = renewal::kept(&mut kept).map_err(|error| error.to_string())?;
         let caught = [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT];
         let signals = signals::catch(&caught).map_err(|error| error.to_string())?;
         let log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
         let room = std::thread::available_parallelism().map_or(2, usize::from) * 2;
-        Ok(Self { conf, file, lifeline, signals, log, groups: BTreeMap::new(), room, stopping: false })
+        let renewals = Some(renewals);
+        Ok(Self {
+            conf,
+            kept,
+            lifeline,
+            renewals,
+            signals,
+            log,
+            groups: BTreeMap::new(),
+            room,
+            stopping: false,
+        })
     }
 
     fn run(&mut self) {
@@ -81,7 +85,7 @@ impl Supervisor {
         loop {
             self.begin();
             self.wait();
-            self.look_at_lifeline();
+            self.follow_the_server();
             for signal in signals::caught(&self.signals) {
                 match signal {
                     Signal::SIGHUP => self.renew_all("it was told to (SIGHUP)"),
@@ -112,8 +116,8 @@ impl Supervisor {
         TICK.max(TICK_OF_A_GROUP * u32::try_from(self.groups.len()).unwrap_or(u32::MAX))
     }
 
-    /// Starts what is due, so many at a time that each has some of the machine: a thousand groups that all load at once would
-    /// all be too late.
+    /// Starts what is due, so many at a time that each has some of the machine: a thousand groups that all
+    /// load at once would all be too late.
     fn begin(&mut self) {
         let room = self.room;
         let mut loading = self.groups.values().filter(|group| group.is_loading()).count();
@@ -134,7 +138,8 @@ impl Supervisor {
     fn wait(&mut self) {
         let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if !self.stopping {
-            polled.push(PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN));
+            polled.push(self.lifeline.watched());
+            polled.extend(self.renewals.iter().map(|one| PollFd::new(one.as_fd(), PollFlags::POLLIN)));
         }
         for group in self.groups.values() {
             polled.extend(group.descriptors().map(|one| PollFd::new(one, PollFlags::POLLIN)));
@@ -145,28 +150,33 @@ impl Supervisor {
         self.groups.values_mut().for_each(Group::respond);
     }
 
-    fn look_at_lifeline(&mut self) {
+    fn follow_the_server(&mut self) {
         if self.stopping {
             return;
         }
-        let mut bytes = [0; 64];
-        match recv(self.lifeline.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => self.stop(),
-            Ok(_) => self.read_anew(),
-            Err(_) => {}
+        if self.lifeline.is_cut() {
+            self.stop();
+            return;
+        }
+        // A master that sends faster than this reads is read on the next turn.
+        match self.renewals.as_ref().map(Receiver::receive) {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(conf))) => self.take(conf),
+            Some(Err(RenewalError::Closed)) => self.renewals = None,
+            Some(Err(why)) => self.log.say(Level::Error, &why.to_string()),
         }
     }
 
-    fn read_anew(&mut self) {
-        match read_conf(&mut self.file) {
-            Ok(conf) => {
-                self.log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
-                self.conf = conf;
-                self.apply();
-            }
-            // It is written once more, and said then.
-            Err(why) => self.log.say(Level::Warning, &why),
+    fn take(&mut self, mut conf: Handover) {
+        // What is executed does not change while this runs.
+        conf.engine.clone_from(&self.conf.engine);
+        self.log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
+        if let Err(error) = renewal::keep(&mut self.kept, &conf) {
+            let why = format!("the new configuration is lost should the supervisor be started anew: {error}");
+            self.log.say(Level::Error, &why);
         }
+        self.conf = conf;
+        self.apply();
     }
 
     /// Makes the groups what the configuration says.

@@ -5,21 +5,27 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use shared::launch;
 use shared::launch::handover::GroupSpec;
 
 use super::limits::Sample;
+use super::lines::Line;
 use super::memory::{memory_of, oom_kills};
 use super::scoreboard::{self, Scoreboard};
 use super::site::Site;
 use super::workers::{Phase, Worker, Workers, jitter};
+use crate::children;
 use crate::control::{self, Command, Received, Report, ZygoteConf};
 use crate::sockets::ListenSocket;
 
 /// A process that is to follow before that is waited for.
 const SOON: Duration = Duration::from_secs(2);
+/// So many facts and lines are taken at a time, so that one group's do not hold up the others.
+const MAX_FACTS: usize = 1024;
+const MAX_LINES: usize = 64;
 /// How long a zygote that was told to leave has after its workers.
 const ZYGOTE_GRACE: Duration = Duration::from_secs(1);
 
@@ -31,7 +37,9 @@ pub struct Generation {
     pub zygote: Option<Pid>,
     commands: OwnedFd,
     /// What its processes report; none when the last of them is gone.
-    reports: Option<OwnedFd>,
+    facts: Option<OwnedFd>,
+    /// Lines of the log, likewise.
+    lines: Option<OwnedFd>,
     /// What its workers show.
     pub board: Scoreboard,
     /// The socket that they listen at.
@@ -54,7 +62,8 @@ pub struct Generation {
 struct Zygote {
     pid: Pid,
     commands: OwnedFd,
-    reports: OwnedFd,
+    facts: OwnedFd,
+    lines: OwnedFd,
     board: Scoreboard,
 }
 
@@ -75,7 +84,8 @@ impl Generation {
                 number,
                 zygote: Some(zygote.pid),
                 commands: zygote.commands,
-                reports: Some(zygote.reports),
+                facts: Some(zygote.facts),
+                lines: Some(zygote.lines),
                 board: zygote.board,
                 socket,
                 public_path,
@@ -89,26 +99,26 @@ impl Generation {
         }
     }
 
-    fn command(&self, command: &Command) {
-        control::send(&self.commands, command);
+    /// Has the zygote do something; `false` where it cannot be told.
+    fn command(&self, command: &Command) -> bool {
+        control::encode(command).is_some_and(|bytes| control::send(&self.commands, &bytes).is_ok())
     }
 
     /// What to wait for.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.reports.as_ref().map(AsFd::as_fd)
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.facts.iter().chain(&self.lines).map(AsFd::as_fd)
     }
 
-    /// The next report of its processes, if one has come.
-    pub fn recv(&mut self) -> Option<Report> {
-        match control::recv(self.reports.as_ref()?) {
-            Received::Message(report) => Some(report),
-            Received::Nothing => None,
-            // At its end it would be something to read for ever.
-            Received::End => {
-                self.reports = None;
-                None
-            }
+    /// What its processes report: a turn's worth of lines, and of facts, which are to be taken after the
+    /// lines that came before them.
+    pub fn recv(&mut self) -> (Vec<Line>, Vec<Report>) {
+        let was_open = self.facts.is_some();
+        let facts = recv_all(&mut self.facts, MAX_FACTS);
+        if let (true, None, Some(zygote)) = (was_open, &self.facts, self.zygote) {
+            // Nothing is known of these processes any more: a new generation takes their place.
+            children::signal(zygote, Signal::SIGKILL);
         }
+        (recv_all(&mut self.lines, MAX_LINES), facts)
     }
 
     /// Asks for a worker; `false` when there is no slot or no zygote.
@@ -116,7 +126,9 @@ impl Generation {
         let (Some(slot), Some(_)) = (self.workers.free_slot(self.board.len()), self.zygote) else {
             return false;
         };
-        self.command(&Command::Fork { slot });
+        if !self.command(&Command::Fork { slot }) {
+            return false;
+        }
         self.workers.add(Worker::asked_for(slot, jitter(slot, scoreboard::now()), oom_kills()));
         true
     }
@@ -126,7 +138,7 @@ impl Generation {
         if self.zygote.is_some() {
             self.command(&Command::Signal { pid: pid.as_raw(), signal: signal as i32 });
         } else {
-            let _ = kill(pid, signal);
+            children::signal(pid, signal);
         }
     }
 
@@ -181,8 +193,7 @@ impl Generation {
         }
         if matches!(self.phase, Phase::Leaving(deadline) if deadline + ZYGOTE_GRACE <= now) {
             if let Some(zygote) = self.zygote {
-                // It is this process's child and was not reaped, so that the number is still its.
-                let _ = kill(zygote, Signal::SIGKILL);
+                children::signal(zygote, Signal::SIGKILL);
             }
         }
     }
@@ -227,6 +238,20 @@ impl Generation {
     }
 }
 
+/// What has come, `most` messages of it.
+fn recv_all<M: DeserializeOwned>(from: &mut Option<OwnedFd>, most: usize) -> Vec<M> {
+    let mut messages = Vec::new();
+    while let Some(socket) = from.as_ref().filter(|_| messages.len() < most) {
+        match control::recv(socket) {
+            Received::Message(message) => messages.push(message),
+            Received::Nothing => break,
+            // At its end it would be something to read for ever.
+            Received::End => *from = None,
+        }
+    }
+    messages
+}
+
 /// Starts the zygote of a generation.
 fn spawn(
     site: &Site<'_>,
@@ -254,26 +279,29 @@ fn spawn(
     let memory = launch::memory().map_err(|error| text(&error))?;
     serde_json::to_writer(&memory, &zygote).map_err(|error| text(&error))?;
     let shown = launch::memory().map_err(|error| text(&error))?;
+    // Whoever gets hold of it can write numbers into it, which are judged, and not make it shorter, which would end all that map it.
     shown.set_len(Scoreboard::size(slots, threads) as u64).map_err(|error| text(&error))?;
+    launch::seal_size(&shown).map_err(|error| text(&error))?;
     let board = Scoreboard::map(&shown, slots, threads).map_err(|error| text(&error))?;
     let (commands, their_commands) = control::pair().map_err(|error| text(&error))?;
-    let (reports, their_reports) = control::pair().map_err(|error| text(&error))?;
-    let neatd = conf.engine.with_file_name(launch::FILE);
+    let (facts, their_facts) = control::pair().map_err(|error| text(&error))?;
+    let (lines, their_lines) = control::pair().map_err(|error| text(&error))?;
     // Room for the title of a worker.
     let room = " ".repeat(spec.conf.display_name.len() + 8);
     let arguments = [OsStr::new("--site"), conf.prefix.as_os_str(), OsStr::new(&room)];
     let title = format!("neatd: zygote {}", spec.conf.name);
-    let mut command = launch::command(&neatd, &title, &arguments);
+    let mut command = launch::command(std::path::Path::new(launch::OWN_EXECUTABLE), &title, &arguments);
     let handed = [
         memory.as_fd(),
         their_commands.as_fd(),
-        their_reports.as_fd(),
+        their_facts.as_fd(),
+        their_lines.as_fd(),
         socket.listener.as_fd(),
         shown.as_fd(),
         site.lifeline(),
     ];
     launch::hand_over(&mut command, &handed).map_err(|error| text(&error))?;
-    let child = command.spawn().map_err(|error| format!("\"{}\": {error}", neatd.display()))?;
+    let child = command.spawn().map_err(|error| format!("its zygote cannot be executed: {error}"))?;
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(-1));
-    Ok(Zygote { pid, commands, reports, board })
+    Ok(Zygote { pid, commands, facts, lines, board })
 }

@@ -1,11 +1,14 @@
-//! What a group has of the supervisor: the configuration, the error log, and sockets under the names that servers know.
+//! What a group has of the supervisor: the configuration, the error log, and sockets under the names that
+//! servers know.
 //!
-//! Everything that needs the supervisor's rank goes through here, so that a warden in a process of its own has one place to ask from.
+//! Everything that needs the supervisor's rank goes through here, so that a warden in a process of its own
+//! has one place to ask from.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use shared::launch::handover::{GroupSpec, Handover, socket_path};
+use shared::launch::lifeline::Lifeline;
 use shared::log::Level;
 
 use crate::log::Log;
@@ -14,13 +17,13 @@ use crate::sockets::{self, ListenSocket};
 /// What a group has of the supervisor.
 pub struct Site<'a> {
     conf: &'a Handover,
-    lifeline: &'a OwnedFd,
+    lifeline: &'a Lifeline,
     log: &'a mut Log,
 }
 
 impl<'a> Site<'a> {
     /// The supervisor's.
-    pub fn new(conf: &'a Handover, lifeline: &'a OwnedFd, log: &'a mut Log) -> Self {
+    pub fn new(conf: &'a Handover, lifeline: &'a Lifeline, log: &'a mut Log) -> Self {
         Self { conf, lifeline, log }
     }
 
@@ -29,7 +32,7 @@ impl<'a> Site<'a> {
         self.conf
     }
 
-    /// Hangs up when the last process of the server is gone.
+    /// What tells a process that the last one of the server is gone.
     pub fn lifeline(&self) -> BorrowedFd<'_> {
         self.lifeline.as_fd()
     }
@@ -74,7 +77,8 @@ impl<'a> Site<'a> {
         sockets::serve(own, public).map_err(|error| format!("its socket cannot be published: {error}"))
     }
 
-    /// Gives the group's name to another supervisor's generation, where there is one and servers find this one.
+    /// Gives the group's name to another supervisor's generation, where there is one and servers find this
+    /// one.
     pub fn hand_back(&self, own: &Path, public: &Path) {
         if sockets::is_same(own, public) {
             sockets::hand_back(public);
