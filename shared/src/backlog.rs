@@ -1,7 +1,8 @@
 //! The requests that wait for a Python thread.
 //!
-//! Which thread takes the next one, and when another one is woken, is [`crate::threads`]' rule. Somebody has to call
-//! [`Backlog::watch`], on a thread of its own, since requests that wait behind threads that sleep or compute are found by looking.
+//! Which thread takes the next one, and when another one is woken, is [`crate::threads`]' rule. Somebody has
+//! to call [`Backlog::watch`], on a thread of its own, since requests that wait behind threads that sleep or
+//! compute are found by looking.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -81,8 +82,8 @@ impl<X> Backlog<X> {
         self.lock().queue.len()
     }
 
-    /// Runs `wait`, a blocking call that a serving thread makes in the middle of a request (for a body or for room to send),
-    /// while other threads may take what waits.
+    /// Runs `wait`, a blocking call that a serving thread makes in the middle of a request (for a body or for
+    /// room to send), while other threads may take what waits.
     pub fn away<R>(&self, wait: impl FnOnce() -> R) -> R {
         struct Back<'b, X>(&'b Backlog<X>);
         impl<X> Drop for Back<'_, X> {
@@ -124,7 +125,8 @@ impl<X> Backlog<X> {
         }
     }
 
-    /// Says that nothing will come any more, and hands back what waits. A thread ends when it asks for its next request.
+    /// Says that nothing will come any more, and hands back what waits. A thread ends when it asks for its
+    /// next request.
     pub fn close(&self) -> Vec<X> {
         let mut state = self.lock();
         let waiting = state.queue.drain(..).collect();
@@ -183,7 +185,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     /// A request that is only a number.
     #[derive(Debug, PartialEq, Eq)]
@@ -221,7 +223,7 @@ mod tests {
         }
     }
 
-    /// A thread that says which request it took, and ends it when it is told to.
+    /// A thread that says which request it took, and ends it when the test says so.
     fn serve<'s>(
         scope: &'s std::thread::Scope<'s, '_>,
         backlog: &'s Backlog<Numbered>,
@@ -237,7 +239,7 @@ mod tests {
                 };
                 let Next::Exchange(Numbered(number)) = next else { return };
                 taken.send(number).unwrap();
-                let wait = || gone.recv_timeout(PATIENCE).unwrap();
+                let wait = || gone.recv_timeout(TIMEOUT).unwrap();
                 if away { backlog.away(wait) } else { wait() }
             }
         });
@@ -247,7 +249,7 @@ mod tests {
     fn until_idle(backlog: &Backlog<Numbered>, threads: usize) {
         let begin = std::time::Instant::now();
         while backlog.lock().threads.idle() < threads {
-            assert!(begin.elapsed() < PATIENCE, "the threads did not begin to wait");
+            assert!(begin.elapsed() < TIMEOUT, "the threads did not begin to wait");
             std::thread::yield_now();
         }
     }
@@ -261,12 +263,12 @@ mod tests {
             let second = serve(scope, &backlog, taken, false);
             until_idle(&backlog, 2);
             backlog.push(Numbered(1)).unwrap();
-            assert_eq!(took.recv_timeout(PATIENCE), Ok(1));
+            assert_eq!(took.recv_timeout(TIMEOUT), Ok(1));
             backlog.push(Numbered(2)).unwrap();
             // Nobody watches, so that the second request waits for the thread that runs.
             assert_eq!(backlog.waiting(), 1);
             let _ = (first.send(()), second.send(()));
-            assert_eq!(took.recv_timeout(PATIENCE), Ok(2));
+            assert_eq!(took.recv_timeout(TIMEOUT), Ok(2));
             let _ = (first.send(()), second.send(()));
             backlog.close();
         });
@@ -281,7 +283,7 @@ mod tests {
             for number in 0..3 {
                 backlog.push(Numbered(number)).unwrap();
             }
-            let mut numbers: Vec<u32> = (0..3).map(|_| took.recv_timeout(PATIENCE).unwrap()).collect();
+            let mut numbers: Vec<u32> = (0..3).map(|_| took.recv_timeout(TIMEOUT).unwrap()).collect();
             numbers.sort_unstable();
             assert_eq!(numbers, [0, 1, 2]);
             backlog.close();
@@ -301,7 +303,7 @@ mod tests {
             for number in 0..20 {
                 backlog.push(Numbered(number)).unwrap();
             }
-            let mut numbers: Vec<u32> = (0..20).map(|_| took.recv_timeout(PATIENCE).unwrap()).collect();
+            let mut numbers: Vec<u32> = (0..20).map(|_| took.recv_timeout(TIMEOUT).unwrap()).collect();
             numbers.sort_unstable();
             assert_eq!(numbers, (0..20).collect::<Vec<_>>());
             backlog.close();

@@ -1,16 +1,18 @@
 //! Who of several Python threads may run: the scheduler of both modes.
 //!
-//! A thread that ends a request takes the next one itself, so that twenty threads cost a short request no more than one does.
-//! Another thread is woken only when no running one can take what waits:
+//! A thread that ends a request takes the next one itself, so that twenty threads cost a short request no
+//! more than one does. Another thread is woken only when no running one can take what waits:
 //! - none runs when a request comes ([`Threads::arrived`]),
 //! - the last one that runs goes away into a blocking call of the server ([`Threads::leave`]),
 //! - none of those that run has ended a request for a [`SLICE`]: they sleep or compute ([`Slices`]).
 //!
-//! Requests come from a *leader*: who waits for connections. In nginx that is the event loop, always; in a daemon's worker it is
-//! whichever thread has nothing else to do, so that a thread is wanted there as well while nobody leads.
+//! Requests come from a *leader*: who waits for connections. In nginx that is the event loop, always; in a
+//! daemon's worker it is whichever thread has nothing else to do, so that a thread is wanted there as well
+//! while nobody leads.
 //!
-//! This is only the rule: no lock, no clock, no queue. Whoever uses it keeps a [`Threads`] under the lock of what waits, and wakes
-//! the threads that it is handed when the lock is released. [`crate::backlog`] and a worker of neatd do.
+//! This is only the rule: no lock, no clock, no queue. Whoever uses it keeps a [`Threads`] under the lock of
+//! what waits, and wakes the threads that it is handed when the lock is released. [`crate::backlog`] and a
+//! worker of neatd do.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -107,8 +109,9 @@ impl<T> Threads<T> {
         }
     }
 
-    /// The calling thread goes away into a blocking call in the middle of a request, while `waiting` requests wait. `None` when it does
-    /// not run, so that it has nothing to say; otherwise [`Self::come_back`] has to follow.
+    /// The calling thread goes away into a blocking call in the middle of a request, while `waiting` requests
+    /// wait. `None` when it does not run, so that it has nothing to say; otherwise [`Self::come_back`] has to
+    /// follow.
     #[must_use]
     pub fn leave(&mut self, runner: &Runner, waiting: usize) -> Option<Wake<T>> {
         if !runner.running.replace(false) {
@@ -138,8 +141,8 @@ impl<T> Threads<T> {
         self.idle.push(thread);
     }
 
-    /// The calling thread has been woken. Whoever did that took it off the list and counted it; without that the wake-up was a spurious
-    /// one.
+    /// The calling thread has been woken. Whoever did that took it off the list and counted it; without that
+    /// the wake-up was a spurious one.
     pub fn woken(&mut self, runner: &Runner, is_own: impl Fn(&T) -> bool) {
         match self.idle.iter().position(is_own) {
             Some(position) => drop(self.idle.swap_remove(position)),
@@ -168,7 +171,8 @@ impl<T> Threads<T> {
         self.led = false;
     }
 
-    /// The watch has led in place of the threads and does so no longer: the thread that is to lead, where one is idle.
+    /// The watch has led in place of the threads and does so no longer: the thread that is to lead, where one
+    /// is idle.
     pub fn hand_lead_over(&mut self) -> Option<T> {
         self.led = false;
         self.pick()
@@ -245,8 +249,8 @@ impl Slices {
         self.turns == threads.turns
     }
 
-    /// The slice has ended, and `waiting` requests wait: the threads to wake. One after the first slice in which nothing moved, two
-    /// more after the second, and so on.
+    /// The slice has ended, and `waiting` requests wait: the threads to wake. One after the first slice in
+    /// which nothing moved, two more after the second, and so on.
     #[must_use]
     pub fn end<T>(&mut self, threads: &mut Threads<T>, waiting: usize) -> Vec<T> {
         // One to lead, where nobody does.

@@ -113,6 +113,39 @@ def test_zygote_that_dies_while_it_is_to_fork(start):
     site.wait_until_nothing_is_left()
 
 
+#: Prints, outside of any request, more than a socket holds.
+PRINTING = """
+import threading
+def flood():
+    for _ in range(3000):
+        print("x" * 1000)
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/flood":
+        thread = threading.Thread(target=flood)
+        thread.start()
+        thread.join()
+    start_response("200 OK", [])
+    return [b"printed"]
+"""
+
+
+def test_death_is_noticed_whatever_is_logged(start):
+    """Lines of the log may be dropped; that a process died may not: it is replaced."""
+    site = start(Recipe(mounts={"/": "@DIR@/printing.wsgi"}, files={"printing.wsgi": PRINTING}))
+    until(lambda: site.ask("/").status == 200, "an answer")
+    (worker,) = site.daemon_workers()
+    supervisor = site.neatd("supervisor")[0]
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        assert site.ask("/flood").status == 200
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: not os.path.exists(f"/proc/{worker}"), "its zygote to have reaped it")
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    site.log.wait_for(rf"process {worker} was ended by SIGKILL")
+    until(lambda: site.ask("/").status == 200, lambda: f"another process\n{site.log.text()[-2000:]}")
+
+
 def test_supervisor_that_is_killed(site):
     """The keeper starts it anew; requests are served all the time."""
     served(site)

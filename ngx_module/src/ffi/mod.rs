@@ -13,6 +13,7 @@ pub mod cycle;
 pub mod environment;
 pub mod links;
 pub mod location;
+pub mod module;
 pub mod peer;
 pub mod pipe;
 mod pool;

@@ -327,6 +327,20 @@ pub(super) const fn text(text: &'static CStr) -> ngx_str_t {
 /// What `wsgi_cache_path` declares: nginx's array of a module's caches.
 pub struct Caches(std::cell::UnsafeCell<ngx_array_t>);
 
+impl Conf<'_> {
+    /// An array for nginx's caches (`ngx_array_init`).
+    pub fn caches(&self) -> Caches {
+        let (count, size) = (4, size_of::<*mut std::ffi::c_void>());
+        // SAFETY: the pool lives; nginx looks at `nelts` before any element.
+        let (pool, elts) = unsafe {
+            let pool = (*self.raw()).pool;
+            (pool, nginx_sys::ngx_palloc(pool, count * size))
+        };
+        let nalloc = if elts.is_null() { 0 } else { count };
+        Caches::new(nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool })
+    }
+}
+
 impl Caches {
     pub(super) const fn new(array: ngx_array_t) -> Self {
         Self(std::cell::UnsafeCell::new(array))

@@ -5,9 +5,15 @@
 
 use std::ffi::CStr;
 
-use super::directives::{buffers, cache, retry};
+use nginx_sys::{
+    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_HTTP_504,
+    NGX_HTTP_UPSTREAM_FT_NOLIVE, NGX_HTTP_UPSTREAM_FT_OFF, NGX_HTTP_UPSTREAM_FT_TIMEOUT,
+};
+
+use super::directives::{buffers, retry};
 use crate::ffi::conf::Conf;
 use crate::ffi::upstream_conf::{Timeouts, UpstreamConf};
+use crate::ffi::upstream_directives::BITMASK_SET;
 
 /// Headers that the client does not get unless `wsgi_pass_header` says so.
 const HIDDEN: [&CStr; 5] = [
@@ -53,6 +59,24 @@ pub fn set_defaults(
         return None;
     }
     retry::set_defaults(inner);
-    cache::set_defaults(inner);
+    set_cache_defaults(inner);
     inner.finish(outer, conf, intercept_errors, &HIDDEN)
+}
+
+/// The defaults of what a cache answers with and for.
+fn set_cache_defaults(conf: &mut UpstreamConf) {
+    const OFF: usize = NGX_HTTP_UPSTREAM_FT_OFF as usize;
+    let stale = conf.cache_use_stale();
+    if *stale == 0 || *stale & OFF != 0 {
+        *stale = OFF;
+    }
+    *stale |= BITMASK_SET;
+    if *stale & NGX_HTTP_UPSTREAM_FT_ERROR as usize != 0 {
+        *stale |= NGX_HTTP_UPSTREAM_FT_NOLIVE as usize;
+    }
+    if *stale & NGX_HTTP_UPSTREAM_FT_TIMEOUT as usize != 0 {
+        // A request that takes too long is ended by its group, which then answers 504, mostly before nginx loses patience.
+        *stale |= NGX_HTTP_UPSTREAM_FT_HTTP_504 as usize;
+    }
+    *conf.cache_methods() |= (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize;
 }

@@ -18,7 +18,6 @@ mod retry;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use shared::fault::Fault;
@@ -33,18 +32,8 @@ use crate::ffi::upstream::{Switches, Upstream};
 use crate::ffi::upstream_callbacks::{self, Callbacks};
 use crate::ffi::upstream_conf::{Caches, Timeouts, UpstreamConf};
 use crate::ffi::{Code, OK, built_for};
+use crate::group_address::GroupAddress;
 use crate::log;
-
-/// Where a process group is, as a worker of nginx knows it.
-#[derive(Debug)]
-pub struct GroupAddress {
-    /// Its name.
-    pub name: String,
-    /// Where it listens.
-    pub path: PathBuf,
-    /// How long nginx waits for it, where the location does not say.
-    pub timeouts: Timeouts,
-}
 
 /// A request on its way to a worker and back.
 struct UpstreamRequest {

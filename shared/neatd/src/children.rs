@@ -22,7 +22,8 @@ pub enum Wait {
     Ended(Pid),
 }
 
-/// Reaps a child; `None` when none has ended. nix's own function fails on a real-time signal, having reaped the child.
+/// Reaps a child; `None` when none has ended. nix's own function fails on a real-time signal, having reaped
+/// the child.
 ///
 /// # Errors
 /// The system's; `ECHILD` when there is no such child.
@@ -33,7 +34,7 @@ pub fn reap(which: Wait) -> nix::Result<Option<(Pid, Death)>> {
         Wait::Ended(pid) => (pid.as_raw(), libc::WNOHANG),
     };
     let mut status = 0;
-    // SAFETY: writes a number to a place of this function's.
+    // SAFETY: writes a number into a variable of this function.
     let ended = Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags) })?;
     if ended == 0 {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! What a warden, its zygotes and its workers send each other, as JSON over a socket that keeps messages apart.
+//! What a warden, its zygotes and its workers send each other, as JSON over a socket that keeps messages
+//! apart.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -11,7 +12,6 @@ use shared::conf::group::ProcessGroup;
 
 use crate::clients::AllowedClients;
 use crate::warden::deaths::Death;
-use crate::warden::lines::Line;
 
 /// The longest message, in bytes: a line's text, of each of whose bytes JSON makes six at worst.
 const MAX_MESSAGE: usize = 768 * 1024;
@@ -60,7 +60,8 @@ pub enum Command {
     Leave,
 }
 
-/// A zygote's or a worker's to the warden.
+/// A fact, a zygote's or a worker's to the warden. None may be lost. Lines of the log have a socket of their
+/// own ([`crate::reports`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// The zygote is ready to fork; these targets could not be loaded.
@@ -73,7 +74,8 @@ pub enum Report {
         /// Why.
         why: String,
     },
-    /// The application has started threads while it was imported, so that no worker can be forked from the zygote.
+    /// The application has started threads while it was imported, so that no worker can be forked from the
+    /// zygote.
     Threaded {
         /// The slot that the worker was meant for.
         slot: usize,
@@ -108,8 +110,6 @@ pub enum Report {
         /// How.
         death: Death,
     },
-    /// A line that belongs to no request.
-    Line(Line),
 }
 
 /// A pair of sockets that keep messages apart.
@@ -124,11 +124,18 @@ pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     Ok((one, other))
 }
 
-/// Sends a message, without waiting; `false` when it cannot be sent.
-pub fn send(to: &OwnedFd, message: &impl Serialize) -> bool {
-    let Ok(text) = serde_json::to_vec(message) else { return false };
+/// A message as it is sent. `None` never is: no message has a part that JSON could not say.
+pub fn encode(message: &impl Serialize) -> Option<Vec<u8>> {
+    serde_json::to_vec(message).ok()
+}
+
+/// Sends a message, without waiting.
+///
+/// # Errors
+/// The system's: `EAGAIN` where there is no room, `EPIPE` where nobody is left.
+pub fn send(to: &OwnedFd, message: &[u8]) -> nix::Result<()> {
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    socket::send(to.as_raw_fd(), &text, flags).is_ok()
+    socket::send(to.as_raw_fd(), message, flags).map(|_| ())
 }
 
 /// What has come.
@@ -159,6 +166,7 @@ pub fn recv<M: DeserializeOwned>(from: &OwnedFd) -> Received<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::warden::lines::Line;
 
     #[test]
     fn messages_come_in_order_and_one_by_one() {
@@ -166,7 +174,9 @@ mod tests {
         assert_eq!(recv::<Report>(&other), Received::Nothing);
         let forked = Report::Forked { slot: 1, pid: 7 };
         let died = Report::Died { slot: 1, pid: Some(7), death: Death::Exited(3) };
-        assert!(send(&one, &forked) && send(&one, &died));
+        for report in [&forked, &died] {
+            assert_eq!(send(&one, &encode(report).unwrap()), Ok(()));
+        }
         assert_eq!(recv(&other), Received::Message(forked));
         assert_eq!(recv(&other), Received::Message(died));
         drop(one);
@@ -185,8 +195,8 @@ mod tests {
     #[test]
     fn the_longest_line_fits() {
         let (one, other) = pair().unwrap();
-        let line = Report::Line(Line::new(shared::log::Level::Error, &vec![1; 1 << 20]));
-        assert!(send(&one, &line));
+        let line = Line::new(shared::log::Level::Error, &vec![1; 1 << 20]);
+        assert_eq!(send(&one, &encode(&line).unwrap()), Ok(()));
         assert_eq!(recv(&other), Received::Message(line));
     }
 }

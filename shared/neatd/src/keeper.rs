@@ -1,5 +1,5 @@
-//! The keeper: the parent of the supervisor, which starts it anew when it was killed. It does nothing else, so that there is
-//! nothing that could fail in it.
+//! The keeper: the parent of the supervisor, which starts it anew when it was killed. It does nothing else,
+//! so that there is nothing that could fail in it.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -26,7 +26,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(4);
 
 /// The life of the keeper; gives its exit code.
 pub fn live() -> i32 {
-    // Nobody's child: the server's master waits for the process that it started, and has no other to look after.
+    // Nobody's child: the server's master waits for the process that it started, and has no other to look
+    // after.
     // SAFETY: this process has one thread.
     match unsafe { fork() } {
         Ok(ForkResult::Child) => {}

@@ -1,4 +1,5 @@
-//! The server's error log, as the supervisor writes to it: in the server's own form, and reopened when it was rotated.
+//! The server's error log, as the supervisor writes to it: in the server's own form, and reopened when it was
+//! rotated.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

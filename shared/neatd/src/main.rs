@@ -1,9 +1,9 @@
 //! neatd: the processes that run Python for nginx and httpd in daemon mode.
 //!
-//! A keeper, which only starts the supervisor anew; the supervisor, which knows every process group; for each generation of a group
-//! a zygote, which gives up its privileges, starts Python and loads the application; and the workers that it forks. What passes
-//! through: requests of the server's connections into `Exchange`s for the engine. What this room must never know: a type of
-//! nginx, httpd or Python.
+//! A keeper, which only starts the supervisor anew; the supervisor, which knows every process group; for each
+//! generation of a group a zygote, which gives up its privileges, starts Python and loads the application;
+//! and the workers that it forks. What passes through: requests of the server's connections into `Exchange`s
+//! for the engine. What this room must never know: a type of nginx, httpd or Python.
 
 #![deny(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod keeper;
 mod log;
 #[allow(unsafe_code)]
 mod privileges;
+mod reports;
 #[allow(unsafe_code)]
 mod signals;
 mod sockets;
@@ -32,7 +33,8 @@ mod zygote;
 use nix::sys::stat::{Mode, umask};
 use shared::launch;
 
-/// What files of an application are made with, unless its group says otherwise (`umask=`): nginx's own mask is 0 once it is a daemon.
+/// What files of an application are made with, unless its group says otherwise (`umask=`): nginx's own mask
+/// is 0 once it is a daemon.
 const UMASK: u32 = 0o022;
 
 fn main() {

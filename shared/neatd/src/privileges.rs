@@ -30,8 +30,8 @@ fn step<T>(what: impl Into<String>, done: nix::Result<T>) -> Result<T, Privilege
     done.map_err(|why| PrivilegeError::Refused { step: what.into(), why })
 }
 
-/// Becomes what a group's processes are: limits, priority, root directory, groups, group, user, directory. Without root only what
-/// needs none is done.
+/// Becomes what a group's processes are: limits, priority, root directory, groups, group, user, directory.
+/// Without root only what needs none is done.
 ///
 /// # Errors
 /// The first step that was refused.
@@ -68,7 +68,8 @@ pub fn drop_to(conf: &ProcessGroup, identity: &Identity) -> Result<(), Privilege
     if let Some(home) = &conf.home {
         step(format!("home={}", home.display()), chdir(home))?;
     }
-    // The supervisor, which is another user now, has to be able to see how much memory the process takes, and a debugger to attach.
+    // The supervisor, which is another user now, has to be able to see how much memory the process takes, and
+    // a debugger to attach.
     // SAFETY: a flag of this process.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) };
     Ok(())

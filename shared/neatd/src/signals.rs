@@ -1,5 +1,5 @@
-//! Signals as bytes of a pipe, so that a loop that waits for descriptors sees them. No thread blocks any: children of an
-//! application would inherit that.
+//! Signals as bytes of a pipe, so that a loop that waits for descriptors sees them. No thread blocks any:
+//! children of an application would inherit that.
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -9,13 +9,15 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
-/// Has this process meet signals as a new one does, whatever the server that started it blocks or ignores: nginx's master blocks
-/// most of them while it reloads, and exec keeps that (execve(2), signal(7)). SIGPIPE stays ignored, as Rust's runtime has it.
+/// Has this process meet signals as a new one does, whatever the server that started it blocks or ignores:
+/// nginx's master blocks most of them while it reloads, and exec keeps that (execve(2), signal(7)). SIGPIPE
+/// stays ignored, as Rust's runtime has it.
 pub fn reset_inherited() {
     // No signal is refused: the set is empty, and every number is one of the system's.
     let _ = SigSet::empty().thread_set_mask();
     for number in (1..=libc::SIGRTMAX()).filter(|number| *number != libc::SIGPIPE) {
-        // SAFETY: asks for a disposition, and has what is ignored do what it does by default; no handler is replaced.
+        // SAFETY: asks for a disposition, and has what is ignored do what it does by default; no handler is
+        // replaced.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             let asked = libc::sigaction(number, std::ptr::null(), &raw mut action);

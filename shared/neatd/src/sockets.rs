@@ -1,4 +1,5 @@
-//! The sockets of a group: each generation binds one of its own, and gives it the group's name when it is ready.
+//! The sockets of a group: each generation binds one of its own, and gives it the group's name when it is
+//! ready.
 
 use std::fs::Permissions;
 use std::os::fd::OwnedFd;
@@ -51,7 +52,8 @@ fn owner_of(conf: &Handover, group: &ProcessGroup) -> Result<Option<Uid>, String
     }
 }
 
-/// Binds a socket that only `owner` may connect to. The process's mask keeps others out before its mode is set.
+/// Binds a socket that only `owner` may connect to. The process's mask keeps others out before its mode is
+/// set.
 ///
 /// # Errors
 /// The system's.
@@ -72,8 +74,8 @@ pub fn bind(path: &Path, owner: Option<Uid>, backlog: u32) -> std::io::Result<Ow
     Ok(listener)
 }
 
-/// Has servers find the socket at `own` under `public`, in place of whatever they found there before. No connection is refused in
-/// between.
+/// Has servers find the socket at `own` under `public`, in place of whatever they found there before. No
+/// connection is refused in between.
 ///
 /// # Errors
 /// The system's.
@@ -96,16 +98,16 @@ pub fn is_same(one: &Path, other: &Path) -> bool {
     inode(one).is_some_and(|found| Some(found) == inode(other))
 }
 
-/// What marks the generation that one supervisor would have under the group's name: there are two supervisors while nginx's
-/// executable is replaced.
+/// What marks the generation that one supervisor would have under the group's name: there are two supervisors
+/// while nginx's executable is replaced.
 const MARK: &str = "-serving.sock";
 
 fn mark_of(public: &Path, supervisor: u32) -> PathBuf {
     public.with_extension(format!("{supervisor}{MARK}"))
 }
 
-/// Marks the first generation of this supervisor, and has servers find it too, unless another supervisor's still serves: whoever asks
-/// before it is ready waits for it.
+/// Marks the first generation of this supervisor, and has servers find it too, unless another supervisor's
+/// still serves: whoever asks before it is ready waits for it.
 ///
 /// # Errors
 /// The system's.
@@ -122,8 +124,8 @@ pub fn serve(own: &Path, public: &Path) -> std::io::Result<()> {
     publish(own, public)
 }
 
-/// Gives the group's name to the generation that another supervisor has marked, where there is one: of two executables of
-/// nginx one leaves, and the other one keeps the group. Whether there was one.
+/// Gives the group's name to the generation that another supervisor has marked, where there is one: of two
+/// executables of nginx one leaves, and the other one keeps the group. Whether there was one.
 pub fn hand_back(public: &Path) -> bool {
     let Some(stem) = public.file_stem().map(|stem| format!("{}.", stem.to_string_lossy())) else {
         return false;
@@ -177,22 +179,22 @@ mod tests {
     fn a_name_is_handed_on_without_a_gap() {
         let directory = std::env::temp_dir().join(format!("neat-sockets-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let place = |name: &str| directory.join(name);
-        let public = place("wsgi.shop.sock");
-        let one = bind(&place("wsgi.shop.1.sock"), None, 8).unwrap();
-        publish(&place("wsgi.shop.1.sock"), &public).unwrap();
+        let path = |name: &str| directory.join(name);
+        let public = path("wsgi.shop.sock");
+        let one = bind(&path("wsgi.shop.1.sock"), None, 8).unwrap();
+        publish(&path("wsgi.shop.1.sock"), &public).unwrap();
         UnixStream::connect(&public).unwrap().write_all(b"x").unwrap();
-        let _two = bind(&place("wsgi.shop.2.sock"), None, 8).unwrap();
-        publish(&place("wsgi.shop.2.sock"), &public).unwrap();
-        assert!(is_same(&place("wsgi.shop.2.sock"), &public));
-        remove(&place("wsgi.shop.1.sock"), &public);
+        let _two = bind(&path("wsgi.shop.2.sock"), None, 8).unwrap();
+        publish(&path("wsgi.shop.2.sock"), &public).unwrap();
+        assert!(is_same(&path("wsgi.shop.2.sock"), &public));
+        remove(&path("wsgi.shop.1.sock"), &public);
         assert!(is_listening(&public));
         assert_eq!(std::fs::metadata(&public).unwrap().permissions().mode() & 0o777, 0o600);
         drop(one);
-        std::fs::write(place("wsgi.other.sock"), "").unwrap();
-        sweep(&place("wsgi"));
-        assert!(!place("wsgi.other.sock").exists() && public.exists());
-        remove(&place("wsgi.shop.2.sock"), &public);
+        std::fs::write(path("wsgi.other.sock"), "").unwrap();
+        sweep(&path("wsgi"));
+        assert!(!path("wsgi.other.sock").exists() && public.exists());
+        remove(&path("wsgi.shop.2.sock"), &public);
         assert!(!public.exists());
         std::fs::remove_dir_all(&directory).unwrap();
     }
@@ -201,11 +203,11 @@ mod tests {
     fn a_name_goes_back_to_the_supervisor_that_serves_beside() {
         let directory = std::env::temp_dir().join(format!("neat-heirs-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let place = |name: &str| directory.join(name);
-        let (public, other) = (place("wsgi.shop.sock"), place("wsgi.shop.1-1.sock"));
+        let path = |name: &str| directory.join(name);
+        let (public, other) = (path("wsgi.shop.sock"), path("wsgi.shop.1-1.sock"));
         let _theirs = bind(&other, None, 8).unwrap();
         publish(&other, &mark_of(&public, 1)).unwrap();
-        let own = place("wsgi.shop.2-1.sock");
+        let own = path("wsgi.shop.2-1.sock");
         let _ours = bind(&own, None, 8).unwrap();
         serve(&own, &public).unwrap();
         assert!(is_same(&own, &public));

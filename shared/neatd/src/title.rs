@@ -1,4 +1,5 @@
-//! What ps shows of a worker: it is forked, so that its arguments are those of its zygote, which left room for this.
+//! What ps shows of a worker: it is forked, so that its arguments are those of its zygote, which left room
+//! for this.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -7,7 +8,8 @@ pub fn set(title: &str) {
     let bytes: Vec<u8> = title.bytes().filter(|byte| *byte >= b' ').collect();
     if let Some((start, length)) = arguments() {
         let used = bytes.len().min(length.saturating_sub(1));
-        // SAFETY: the kernel says that the arguments lie there; Rust's own copies of them are elsewhere, and nobody else writes.
+        // SAFETY: the kernel says that the arguments lie there; Rust's own copies of them are elsewhere, and
+        // nobody else writes.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, used);
             std::ptr::write_bytes(start.add(used), 0, length - used);

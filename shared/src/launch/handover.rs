@@ -18,8 +18,8 @@ pub struct Handover {
     pub server_version: [u32; 3],
     /// How the paths of the groups' sockets begin. It names the site in the list of processes too.
     pub prefix: PathBuf,
-    /// The user and the group of the server's processes: they may connect, and a group without a user of its own runs as they
-    /// do. `None` where the server is not root, so that everybody is the same user.
+    /// The user and the group of the server's processes: they may connect, and a group without a user of its
+    /// own runs as they do. `None` where the server is not root, so that everybody is the same user.
     pub server_user: Option<(u32, u32)>,
     /// The server's error log; `None` where only standard error leads there.
     pub error_log: Option<PathBuf>,
@@ -50,7 +50,8 @@ pub fn socket_path(prefix: &Path, group: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// Whether the sockets of these groups can be made: their directory is there, and their paths are short enough.
+/// Whether the sockets of these groups can be made: their directory is there, and their paths are short
+/// enough.
 ///
 /// # Errors
 /// A sentence for the administrator.

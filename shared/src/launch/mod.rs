@@ -117,8 +117,8 @@ impl Neatd {
     }
 }
 
-/// Waits until every group's socket is there, so that no request finds none; a group that cannot have one does not hold the server
-/// up for long.
+/// Waits until every group's socket is there, so that no request finds none; a group that cannot have one
+/// does not hold the server up for long.
 fn wait_for_sockets(conf: &Handover) {
     let begin = Instant::now();
     // One after the other: each look is a connection that somebody has to take.
@@ -210,8 +210,8 @@ pub fn hand_over(command: &mut Command, descriptors: &[BorrowedFd<'_>]) -> std::
                 return Err(std::io::Error::last_os_error());
             }
         }
-        // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others are to be. A kernel
-        // without this call leaves them to their own flags.
+        // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others
+        // are to be. A kernel without this call leaves them to their own flags.
         // SAFETY: marks descriptors only.
         unsafe { libc::syscall(libc::SYS_close_range, end, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         Ok(())
@@ -266,7 +266,8 @@ mod tests {
         drop((child, theirs));
         let mut text = String::new();
         ours.read_to_string(&mut text).unwrap();
-        // 0, 1, 2, the two that were handed over, and what ls itself reads the directory by; the pipe of $() is 1.
+        // 0, 1, 2, the two that were handed over, and what ls itself reads the directory by; the pipe of $()
+        // is 1.
         assert_eq!(text.trim(), "6");
         assert!(ours.write_all(b"x").is_err(), "nobody else has it");
     }

@@ -19,8 +19,8 @@ use crate::warden::group::Group;
 use crate::warden::site::Site;
 use crate::{children, signals, sockets};
 
-/// How often the clock and the scripts are looked at, at most; and for each group, so that a thousand of them cost no more than a
-/// few.
+/// How often the clock and the scripts are looked at, at most; and for each group, so that a thousand of them
+/// cost no more than a few.
 const TICK: Duration = Duration::from_millis(250);
 const TICK_OF_A_GROUP: Duration = Duration::from_millis(1);
 
@@ -116,8 +116,8 @@ impl Supervisor {
         TICK.max(TICK_OF_A_GROUP * u32::try_from(self.groups.len()).unwrap_or(u32::MAX))
     }
 
-    /// Starts what is due, so many at a time that each has some of the machine: a thousand groups that all load at once would
-    /// all be too late.
+    /// Starts what is due, so many at a time that each has some of the machine: a thousand groups that all
+    /// load at once would all be too late.
     fn begin(&mut self) {
         let room = self.room;
         let mut loading = self.groups.values().filter(|group| group.is_loading()).count();

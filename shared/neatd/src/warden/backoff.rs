@@ -7,14 +7,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(125);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// Loading an application costs a processor seconds, where a fork costs it milliseconds: its first pause is this step's, a second.
+/// Loading an application costs a processor seconds, where a fork costs it milliseconds: its first pause is
+/// this step's, a second.
 pub const LOADING_STEP: u32 = 4;
 
-/// The pause before the next try of what has failed `failures` times in a row: none before the first, then an eighth of a second,
-/// twice as long after each further failure, at most half a minute.
+/// The pause before the next try of what has failed `failures` times in a row: none before the first, then an
+/// eighth of a second, twice as long after each further failure, at most half a minute.
 ///
-/// What counts as a failure, and when the count begins anew, is the caller's to say: a supervisor or a worker that lived for a
-/// while was well. Callers whose users would rather have a try too many cap the pause further down.
+/// What counts as a failure, and when the count begins anew, is the caller's to say: a supervisor or a worker
+/// that lived for a while was well. Callers whose users would rather have a try too many cap the pause
+/// further down.
 pub fn backoff(failures: u32) -> Duration {
     match failures {
         0 => Duration::ZERO,

@@ -15,14 +15,15 @@ pub enum Death {
     Exited(i32),
     /// A signal ended it.
     Signalled {
-        /// The signal's number, of which nothing is assumed: there are real-time ones, and a message may say anything.
+        /// The signal's number, of which nothing is assumed: there are real-time ones, and a message may say
+        /// anything.
         signal: i32,
         /// A core file was written, or piped to whoever collects them (core(5)).
         core_dumped: bool,
     },
     /// It could not be forked, for this `errno`.
     NotForked(i32),
-    /// It ended, and somebody else was told how.
+    /// It ended, and somebody else has reaped it.
     Unknown,
 }
 
@@ -44,7 +45,8 @@ impl Death {
         matches!(self, Self::Exited(0) | Self::Unknown)
     }
 
-    /// Why the process ended, in words. `has_cpu_limit`: whether there is a `cpu-time-limit` that may be the cause.
+    /// Why the process ended, in words. `has_cpu_limit`: whether there is a `cpu-time-limit` that may be the
+    /// cause.
     pub fn describe(self, has_cpu_limit: bool) -> String {
         let (signal, core_dumped) = match self {
             Self::Exited(code) => return format!("ended by itself with exit status {code}"),
@@ -121,8 +123,8 @@ impl Obituary {
     }
 }
 
-/// What ended a process with a SIGKILL that was not ours, given the kernel's count of those that it killed for want of memory: when
-/// the process was born, and now.
+/// What ended a process with a SIGKILL that was not ours, given the kernel's count of those that it killed
+/// for want of memory: when the process was born, and now.
 const fn cause_of_kill(oom_kills: (Option<u64>, Option<u64>)) -> &'static str {
     match oom_kills {
         (Some(before), Some(now)) if now > before => {
@@ -190,8 +192,8 @@ pub fn consequence(of: &Circumstances) -> Consequence {
     if of.age >= EARLY {
         return Consequence::Replace { pause: Duration::ZERO, early_deaths: 0 };
     }
-    // The first one is replaced at once. One that came to serve is worth a fork soon; one that did not come so far mostly never
-    // will.
+    // The first one is replaced at once. One that came to serve is worth a fork soon; one that did not come
+    // so far mostly never will.
     let pause = backoff(of.early_deaths);
     Consequence::Replace { pause: if of.has_served { pause.min(EARLY) } else { pause }, early_deaths }
 }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use shared::launch;
 use shared::launch::handover::GroupSpec;
 
 use super::limits::Sample;
+use super::lines::Line;
 use super::memory::{memory_of, oom_kills};
 use super::scoreboard::{self, Scoreboard};
 use super::site::Site;
@@ -21,6 +23,9 @@ use crate::sockets::ListenSocket;
 
 /// A process that is to follow before that is waited for.
 const SOON: Duration = Duration::from_secs(2);
+/// So many facts and lines are taken at a time, so that one group's do not hold up the others.
+const MAX_FACTS: usize = 1024;
+const MAX_LINES: usize = 64;
 /// How long a zygote that was told to leave has after its workers.
 const ZYGOTE_GRACE: Duration = Duration::from_secs(1);
 
@@ -32,7 +37,9 @@ pub struct Generation {
     pub zygote: Option<Pid>,
     commands: OwnedFd,
     /// What its processes report; none when the last of them is gone.
-    reports: Option<OwnedFd>,
+    facts: Option<OwnedFd>,
+    /// Lines of the log, likewise.
+    lines: Option<OwnedFd>,
     /// What its workers show.
     pub board: Scoreboard,
     /// The socket that they listen at.
@@ -55,7 +62,8 @@ pub struct Generation {
 struct Zygote {
     pid: Pid,
     commands: OwnedFd,
-    reports: OwnedFd,
+    facts: OwnedFd,
+    lines: OwnedFd,
     board: Scoreboard,
 }
 
@@ -76,7 +84,8 @@ impl Generation {
                 number,
                 zygote: Some(zygote.pid),
                 commands: zygote.commands,
-                reports: Some(zygote.reports),
+                facts: Some(zygote.facts),
+                lines: Some(zygote.lines),
                 board: zygote.board,
                 socket,
                 public_path,
@@ -90,30 +99,26 @@ impl Generation {
         }
     }
 
-    fn command(&self, command: &Command) {
-        control::send(&self.commands, command);
+    /// Has the zygote do something; `false` where it cannot be told.
+    fn command(&self, command: &Command) -> bool {
+        control::encode(command).is_some_and(|bytes| control::send(&self.commands, &bytes).is_ok())
     }
 
     /// What to wait for.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.reports.as_ref().map(AsFd::as_fd)
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.facts.iter().chain(&self.lines).map(AsFd::as_fd)
     }
 
-    /// The next report of its processes, if one has come.
-    pub fn recv(&mut self) -> Option<Report> {
-        match control::recv(self.reports.as_ref()?) {
-            Received::Message(report) => Some(report),
-            Received::Nothing => None,
-            // At its end it would be something to read for ever. Nothing is known of these processes any more: a new generation
-            // takes their place.
-            Received::End => {
-                self.reports = None;
-                if let Some(zygote) = self.zygote {
-                    children::signal(zygote, Signal::SIGKILL);
-                }
-                None
-            }
+    /// What its processes report: a turn's worth of lines, and of facts, which are to be taken after the
+    /// lines that came before them.
+    pub fn recv(&mut self) -> (Vec<Line>, Vec<Report>) {
+        let was_open = self.facts.is_some();
+        let facts = recv_all(&mut self.facts, MAX_FACTS);
+        if let (true, None, Some(zygote)) = (was_open, &self.facts, self.zygote) {
+            // Nothing is known of these processes any more: a new generation takes their place.
+            children::signal(zygote, Signal::SIGKILL);
         }
+        (recv_all(&mut self.lines, MAX_LINES), facts)
     }
 
     /// Asks for a worker; `false` when there is no slot or no zygote.
@@ -121,7 +126,9 @@ impl Generation {
         let (Some(slot), Some(_)) = (self.workers.free_slot(self.board.len()), self.zygote) else {
             return false;
         };
-        self.command(&Command::Fork { slot });
+        if !self.command(&Command::Fork { slot }) {
+            return false;
+        }
         self.workers.add(Worker::asked_for(slot, jitter(slot, scoreboard::now()), oom_kills()));
         true
     }
@@ -231,6 +238,20 @@ impl Generation {
     }
 }
 
+/// What has come, `most` messages of it.
+fn recv_all<M: DeserializeOwned>(from: &mut Option<OwnedFd>, most: usize) -> Vec<M> {
+    let mut messages = Vec::new();
+    while let Some(socket) = from.as_ref().filter(|_| messages.len() < most) {
+        match control::recv(socket) {
+            Received::Message(message) => messages.push(message),
+            Received::Nothing => break,
+            // At its end it would be something to read for ever.
+            Received::End => *from = None,
+        }
+    }
+    messages
+}
+
 /// Starts the zygote of a generation.
 fn spawn(
     site: &Site<'_>,
@@ -263,7 +284,8 @@ fn spawn(
     launch::seal_size(&shown).map_err(|error| text(&error))?;
     let board = Scoreboard::map(&shown, slots, threads).map_err(|error| text(&error))?;
     let (commands, their_commands) = control::pair().map_err(|error| text(&error))?;
-    let (reports, their_reports) = control::pair().map_err(|error| text(&error))?;
+    let (facts, their_facts) = control::pair().map_err(|error| text(&error))?;
+    let (lines, their_lines) = control::pair().map_err(|error| text(&error))?;
     // Room for the title of a worker.
     let room = " ".repeat(spec.conf.display_name.len() + 8);
     let arguments = [OsStr::new("--site"), conf.prefix.as_os_str(), OsStr::new(&room)];
@@ -272,7 +294,8 @@ fn spawn(
     let handed = [
         memory.as_fd(),
         their_commands.as_fd(),
-        their_reports.as_fd(),
+        their_facts.as_fd(),
+        their_lines.as_fd(),
         socket.listener.as_fd(),
         shown.as_fd(),
         site.lifeline(),
@@ -280,5 +303,5 @@ fn spawn(
     launch::hand_over(&mut command, &handed).map_err(|error| text(&error))?;
     let child = command.spawn().map_err(|error| format!("its zygote cannot be executed: {error}"))?;
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(-1));
-    Ok(Zygote { pid, commands, reports, board })
+    Ok(Zygote { pid, commands, facts, lines, board })
 }

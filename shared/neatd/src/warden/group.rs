@@ -90,7 +90,8 @@ impl Group {
         usize::try_from(self.spec.conf.process_count()).unwrap_or(1)
     }
 
-    /// The socket that no process serves, and why: a first start has failed, or every process has died and none can follow soon.
+    /// The socket that no process serves, and why: a first start has failed, or every process has died and
+    /// none can follow soon.
     fn unserved(&self) -> Option<(&ListenSocket, &str)> {
         match (&self.waiting, &self.next, &self.current) {
             (Some(socket), None, _) if !self.is_due => Some((socket, &self.failure)),
@@ -105,7 +106,7 @@ impl Group {
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let generations = self.current.iter().chain(self.next.iter()).chain(self.old.iter());
         let listener = self.unserved().map(|(socket, _)| socket.listener.as_fd());
-        generations.filter_map(Generation::descriptor).chain(listener).chain(self.responder.descriptors())
+        generations.flat_map(Generation::descriptors).chain(listener).chain(self.responder.descriptors())
     }
 
     /// Answers who asked a group without a process.
@@ -125,8 +126,8 @@ impl Group {
         self.responder = responder;
     }
 
-    /// Has a new generation follow, which takes over when it is ready. It starts when there is room for it ([`Self::begin`]); its
-    /// socket is there at once.
+    /// Has a new generation follow, which takes over when it is ready. It starts when there is room for it
+    /// ([`Self::begin`]); its socket is there at once.
     pub fn renew(&mut self, site: &mut Site<'_>) {
         if let Some(abandoned) = self.next.take() {
             let socket = self.abandon(abandoned);
@@ -172,7 +173,8 @@ impl Group {
         true
     }
 
-    /// A start failed. What served goes on serving; a first start is tried again, and so is one that nothing else can follow.
+    /// A start failed. What served goes on serving; a first start is tried again, and so is one that nothing
+    /// else can follow.
     fn has_failed(&mut self, site: &mut Site<'_>, socket: Option<ListenSocket>, why: &str) {
         let name = self.name().to_owned();
         let tries = self.retry.map_or(0, |(_, tries)| tries);
@@ -200,7 +202,8 @@ impl Group {
         );
     }
 
-    /// Ends a generation that does not serve yet, and hands its socket back: it may be the one that servers know.
+    /// Ends a generation that does not serve yet, and hands its socket back: it may be the one that servers
+    /// know.
     fn abandon(&mut self, mut generation: Generation) -> Option<ListenSocket> {
         let socket = &generation.socket;
         let (own_path, clients) = (socket.own_path.clone(), socket.clients);
@@ -322,7 +325,8 @@ impl Group {
         self.keep_workers(site);
     }
 
-    /// Whether nobody has asked it for a while: the processes that the server has from before a reload know a group that was removed.
+    /// Whether nobody has asked it for a while: the processes that the server has from before a reload know a
+    /// group that was removed.
     fn is_quiet(&self) -> bool {
         self.current.as_ref().is_none_or(|current| current.is_quiet(REMOVED_TIMEOUT))
     }

@@ -26,7 +26,8 @@ pub struct Sample {
     pub idle: Duration,
     /// How much memory it takes, where that was measured ([`is_memory_due`]).
     pub memory: Option<u64>,
-    /// How far its own limits are below those of the group, in thousandths: so that workers do not leave together.
+    /// How far its own limits are below those of the group, in thousandths: so that workers do not leave
+    /// together.
     pub jitter: u32,
 }
 
@@ -39,7 +40,8 @@ pub enum Excess {
     Kill(String),
 }
 
-/// Whether a worker's memory is to be measured, given when that was done last and how many requests it had served then.
+/// Whether a worker's memory is to be measured, given when that was done last and how many requests it had
+/// served then.
 pub fn is_memory_due(conf: &ProcessGroup, sample: &Sample, last: Option<(Duration, u64)>) -> bool {
     let is_limited = conf.memory_soft.or(conf.memory_hard).is_some();
     let has_moved = last.is_none_or(|(ago, served)| served != sample.served || ago > IDLE_MEASURE);

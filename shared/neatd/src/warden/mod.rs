@@ -1,9 +1,9 @@
-//! The warden of a group: starts its generations, holds its workers to their limits, says why one died, and answers for a group
-//! that has none.
+//! The warden of a group: starts its generations, holds its workers to their limits, says why one died, and
+//! answers for a group that has none.
 //!
-//! Today each group's warden is a part of the supervisor's process. It is to be one of its own, as the group's user, so that
-//! whatever an application can send ends there; this room imports nothing of the supervisor's, and reaches it through
-//! [`site::Site`] alone.
+//! Today each group's warden is a part of the supervisor's process. It is to be one of its own, as the
+//! group's user, so that whatever an application can send ends there; this room imports nothing of the
+//! supervisor's, and reaches it through [`site::Site`] alone.
 
 pub mod backoff;
 pub mod deaths;
@@ -20,3 +20,20 @@ mod scripts;
 pub mod site;
 mod upkeep;
 mod workers;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_warden_knows_nothing_of_the_supervisor() {
+        let room = concat!(env!("CARGO_MANIFEST_DIR"), "/src/warden");
+        let supervisor = concat!("crate::", "supervisor");
+        let mut count = 0;
+        for entry in std::fs::read_dir(room).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(!text.contains(supervisor), "{}", path.display());
+            count += 1;
+        }
+        assert!(count > 10, "{count} files");
+    }
+}

@@ -14,9 +14,9 @@ impl Group {
     pub fn recv(&mut self, site: &mut Site<'_>) {
         let mut received = Vec::new();
         for generation in self.generations() {
-            while let Some(report) = generation.recv() {
-                received.push((generation.number, report));
-            }
+            let (lines, facts) = generation.recv();
+            lines.iter().for_each(|line| line.write(site.log()));
+            received.extend(facts.into_iter().map(|fact| (generation.number, fact)));
         }
         for (number, report) in received {
             self.take(site, number, report);
@@ -25,7 +25,6 @@ impl Group {
 
     fn take(&mut self, site: &mut Site<'_>, number: u64, report: Report) {
         match report {
-            Report::Line(line) => line.write(site.log()),
             Report::Unable { why } if self.is_next(number) => self.give_up_next(site, &why),
             Report::Unable { why } => {
                 let text = format!("process group {}: a process cannot start: {why}", self.name());
@@ -73,8 +72,10 @@ impl Group {
         let Some(generation) = self.generation(number) else { return };
         let Some(worker) = generation.workers.get_mut(slot) else { return };
         worker.pid = Some(pid);
-        // It was told to leave before it could be.
-        if worker.is_leaving() {
+        // It was killed, or told to leave, before it could be.
+        if worker.kill_reason.is_some() {
+            generation.signal(pid, Signal::SIGKILL);
+        } else if worker.is_leaving() {
             generation.signal(pid, Signal::SIGTERM);
         }
     }

@@ -1,6 +1,8 @@
-//! What the workers of a generation show to each other and to the supervisor: a piece of memory that all of them map.
+//! What the workers of a generation show to each other and to the supervisor: a piece of memory that all of
+//! them map.
 //!
-//! Workers write what they do, and everybody else only reads. Nothing that is read is trusted: every number is a hint.
+//! Workers write what they do, and everybody else only reads. Nothing that is read is trusted: every number
+//! is a hint.
 
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
@@ -49,7 +51,8 @@ impl WorkerScore {
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct ThreadScore {
-    /// When its request began, in milliseconds of [`now`]; 0 for none. What the thread waits for a client moves it on.
+    /// When its request began, in milliseconds of [`now`]; 0 for none. What the thread waits for a client
+    /// moves it on.
     pub began: AtomicU64,
     /// When it began to wait for the client, likewise; 0 when it does not.
     pub away: AtomicU64,
@@ -62,7 +65,7 @@ impl ThreadScore {
     pub fn begin(&self, method: &[u8], target: &[u8]) {
         let mut bytes = [0u8; WORDS * 8];
         let text = method.iter().chain(b" ").chain(target);
-        let length = bytes.iter_mut().zip(text).map(|(place, byte)| *place = *byte).count();
+        let length = bytes.iter_mut().zip(text).map(|(into, byte)| *into = *byte).count();
         for (word, chunk) in self.text.iter().zip(bytes.chunks_exact(8)).take(length.div_ceil(8)) {
             let chunk = chunk.first_chunk().copied().unwrap_or_default();
             word.store(u64::from_le_bytes(chunk), Ordering::Relaxed);
@@ -153,7 +156,8 @@ impl Scoreboard {
     /// What the worker of a slot shows.
     pub fn score(&self, slot: usize) -> &WorkerScore {
         let slot = slot.min(self.slots.saturating_sub(1));
-        // SAFETY: within the mapping, which lasts as long as this; zeroes and anything else are valid atomics.
+        // SAFETY: within the mapping, which lasts as long as this; zeroes and anything else are valid
+        // atomics.
         unsafe { self.start.byte_add(slot * Self::stride(self.threads)).cast().as_ref() }
     }
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use shared::http::key::Key;
 use shared::http::packed::get;
 
-/// What tells one version of a script from the next: when it was modified, how long it is, and which file it is.
+/// What tells one version of a script from the next: when it was modified, how long it is, and which file it
+/// is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     modified: (i64, i64),
@@ -36,7 +37,8 @@ pub fn watched(mounts: &[Vec<u8>]) -> impl Iterator<Item = &Path> {
         .map(|script| Path::new(OsStr::from_bytes(script)))
 }
 
-/// What `scripts` look like now. One that is gone for a moment, as while it is being replaced, looks as it did `before`.
+/// What `scripts` look like now. One that is gone for a moment, as while it is being replaced, looks as it
+/// did `before`.
 pub fn stamps<'a>(
     scripts: impl Iterator<Item = &'a Path>,
     before: &Stamps,

@@ -1,6 +1,8 @@
-//! What a group has of the supervisor: the configuration, the error log, and sockets under the names that servers know.
+//! What a group has of the supervisor: the configuration, the error log, and sockets under the names that
+//! servers know.
 //!
-//! Everything that needs the supervisor's rank goes through here, so that a warden in a process of its own has one place to ask from.
+//! Everything that needs the supervisor's rank goes through here, so that a warden in a process of its own
+//! has one place to ask from.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -75,7 +77,8 @@ impl<'a> Site<'a> {
         sockets::serve(own, public).map_err(|error| format!("its socket cannot be published: {error}"))
     }
 
-    /// Gives the group's name to another supervisor's generation, where there is one and servers find this one.
+    /// Gives the group's name to another supervisor's generation, where there is one and servers find this
+    /// one.
     pub fn hand_back(&self, own: &Path, public: &Path) {
         if sockets::is_same(own, public) {
             sockets::hand_back(public);

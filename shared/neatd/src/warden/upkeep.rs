@@ -12,6 +12,7 @@ use super::limits::{Excess, excess, is_memory_due};
 use super::memory::oom_kills;
 use super::site::Site;
 use super::workers::Phase;
+use crate::children::{self, Wait};
 
 impl Group {
     /// A worker has ended, or could not be forked.
@@ -64,7 +65,8 @@ impl Group {
         }
     }
 
-    /// A child of this process has ended: a zygote, or a worker whose zygote is gone. `false` when it is none of the group's.
+    /// A child of this process has ended: a zygote, or a worker whose zygote is gone. `false` when it is none
+    /// of the group's.
     pub fn has_ended(&mut self, site: &mut Site<'_>, pid: Pid, death: Death) -> bool {
         // What it said before it ended comes first.
         self.recv(site);
@@ -81,10 +83,29 @@ impl Group {
         match found {
             None => return false,
             Some((number, Some(slot), _)) => self.has_died(site, number, slot, Some(pid), death),
-            Some((_, None, Phase::Leaving(_))) => {}
-            Some((number, None, _)) => self.has_lost_zygote(site, number, pid, death),
+            Some((number, None, phase)) => {
+                self.adopt_workers(site, number);
+                if !matches!(phase, Phase::Leaving(_)) {
+                    self.has_lost_zygote(site, number, pid, death);
+                }
+            }
         }
         true
+    }
+
+    /// A zygote is gone, and its workers are this process's children now; those that are not have ended,
+    /// whether it came to say so or not.
+    fn adopt_workers(&mut self, site: &mut Site<'_>, number: u64) {
+        let Some(generation) = self.generation(number) else { return };
+        let pids: Vec<_> = generation.workers.iter().filter_map(|one| Some((one.slot, one.pid?))).collect();
+        for (slot, pid) in pids {
+            let death = match children::reap(Wait::Ended(pid)) {
+                Ok(None) => continue,
+                Ok(Some((_, death))) => death,
+                Err(_) => Death::Unknown,
+            };
+            self.has_died(site, number, slot, Some(pid), death);
+        }
     }
 
     fn has_lost_zygote(&mut self, site: &mut Site<'_>, number: u64, zygote: Pid, death: Death) {

@@ -18,7 +18,7 @@ pub enum Phase {
 /// A worker.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    /// Its place on the scoreboard.
+    /// Its slot on the scoreboard.
     pub slot: usize,
     /// Its number, once it was forked.
     pub pid: Option<Pid>,
@@ -26,7 +26,8 @@ pub struct Worker {
     pub phase: Phase,
     /// When it was asked for.
     pub born: Instant,
-    /// How far its own limits are below those of the group, in thousandths: so that workers do not leave together.
+    /// How far its own limits are below those of the group, in thousandths: so that workers do not leave
+    /// together.
     pub jitter: u32,
     /// Another one is to take its place, and it leaves when that serves.
     pub is_replaced: bool,
@@ -112,8 +113,9 @@ impl Workers {
         Some(self.0.swap_remove(index))
     }
 
-    /// Takes a worker that has ended off the list: the one of this slot, if this is its number, or if it never had one and could not
-    /// be forked. What is said late of a process must not cost its successor its place.
+    /// Takes a worker that has ended off the list: the one of this slot, if this is its number, or if it
+    /// never had one and could not be forked. What is said late of a process must not take its successor off
+    /// the list.
     pub fn remove_ended(&mut self, slot: usize, pid: Option<Pid>) -> Option<Worker> {
         self.get(slot).filter(|worker| worker.pid == pid)?;
         self.remove(slot)

@@ -32,7 +32,8 @@ pub struct Arrival {
     pub ended: Result<bool, BodyError>,
 }
 
-/// Reads a connection that rests, and `bytes` before what is in its socket. A request makes it one that is served.
+/// Reads a connection that rests, and `bytes` before what is in its socket. A request makes it one that is
+/// served.
 ///
 /// # Errors
 /// The connection is of no use any more: it has ended (`None`), or something is wrong with it.
@@ -76,7 +77,8 @@ pub fn read(connection: &Connection, bytes: &[u8]) -> Result<Option<Arrival>, Op
     Ok(Some(arrival))
 }
 
-/// Finds a request in what has come, with as much of its body as came along; what is behind it is kept for later.
+/// Finds a request in what has come, with as much of its body as came along; what is behind it is kept for
+/// later.
 fn parse(inbound: &mut Inbound, bytes: &[u8]) -> Result<Option<Arrival>, WireError> {
     let mut input = bytes;
     let mut arrival: Option<Arrival> = None;

@@ -158,7 +158,7 @@ impl Stream {
     fn next_frame(&mut self, connection: &Connection, into: &mut [u8]) -> Result<Option<usize>, BodyError> {
         let mut inbound = connection.inbound();
         let inbound = &mut *inbound;
-        // A portion of data is never longer than the bytes that it is read from.
+        // A part of a frame is never longer than the bytes that it is read from.
         let from = inbound.pending.get(inbound.used..).unwrap_or_default();
         let mut input = from.get(..into.len()).unwrap_or(from);
         let before = input.len();

@@ -1,4 +1,5 @@
-//! The connections of a worker, and what it waits for: them, the group's socket, and requests that others hand over.
+//! The connections of a worker, and what it waits for: them, the group's socket, and requests that others
+//! hand over.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -14,8 +15,8 @@ use super::connection::Connection;
 use super::exchange::DaemonExchange;
 use super::handover::{Handover, Handovers};
 use super::hub::Limits;
-use super::log;
 use crate::clients::Caller;
+use crate::reports::log;
 
 /// The listener's number among the events.
 const LISTENER: u64 = 0;

@@ -21,7 +21,8 @@ use super::body::Input;
 use super::connection::{Connection, Outbound, is_gone};
 use super::hub::Hub;
 
-/// Blocks up to this size are copied to those before them, so that a whole response leaves in one call to the system.
+/// Blocks up to this size are copied to those before them, so that a whole response leaves in one call to the
+/// system.
 const MAX_GATHERED: usize = 16 * 1024;
 /// So much of a response fits into an empty socket without waiting.
 const MAX_INSTANT: usize = 64 * 1024;
@@ -80,8 +81,8 @@ impl DaemonExchange {
         (get(head, Key::RequestMethod).unwrap_or_default(), target.unwrap_or_default())
     }
 
-    /// The request as the frame that it came in, and whatever was received behind it, for another worker. `None` when that is
-    /// longer than `most`, or a part of it has been used.
+    /// The request as the frame that it came in, and whatever was received behind it, for another worker.
+    /// `None` when that is longer than `most`, or a part of it has been used.
     pub fn handover(&self, most: usize) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.packed.len() + 64);
         let fits = encode::request(&mut bytes, self.number, self.mount(), self.head(), self.input.mode());
@@ -252,7 +253,8 @@ impl Exchange for DaemonExchange {
         let mut outbound = connection.outbound();
         let Some(head) = outbound.head_at else {
             drop(outbound);
-            // Something has left already: the server may be about to store the response, and takes bytes only.
+            // Something has left already: the server may be about to store the response, and takes bytes
+            // only.
             return self.send_read(file, offset, length);
         };
         encode::mark_file(&mut outbound.buffer, head);

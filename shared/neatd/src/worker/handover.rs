@@ -1,4 +1,5 @@
-//! Requests that go from a worker without a free thread to one that has some: the connection's descriptor and what came over it.
+//! Requests that go from a worker without a free thread to one that has some: the connection's descriptor and
+//! what came over it.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -13,10 +14,12 @@ use super::exchange::DaemonExchange;
 /// The longest request that moves, in bytes; a longer one waits where it is.
 const MAX_REQUEST: usize = 128 * 1024;
 
-/// What is before the request: the number of the connection's last exchange, and whether the hello is still to be said.
+/// What is before the request: the number of the connection's last exchange, and whether the hello is still
+/// to be said.
 const HEADER: usize = 4;
 
-/// A socket pair for each slot on the scoreboard, made before the workers are forked, so that each has all of them.
+/// A socket pair for each slot on the scoreboard, made before the workers are forked, so that each has all of
+/// them.
 pub struct Handovers {
     pairs: Vec<(OwnedFd, OwnedFd)>,
 }

@@ -1,9 +1,10 @@
 //! Who of a worker's threads waits for its connections.
 //!
-//! Whoever of the Python threads has nothing to do leads: it waits for the connections, reads the request that comes and serves it
-//! itself, so that a short request costs no switch of threads. When the leader has been busy for a slice, the watch has another
-//! thread lead; when none is left, the watch leads, so that limits hold and a request that waits can be given to another worker
-//! that has a thread free. Who is woken when is [`shared::threads`]' rule.
+//! Whoever of the Python threads has nothing to do leads: it waits for the connections, reads the request
+//! that comes and serves it itself, so that a short request costs no switch of threads. When the leader has
+//! been busy for a slice, the watch has another thread lead; when none is left, the watch leads, so that
+//! limits hold and a request that waits can be given to another worker that has a thread free. Who is woken
+//! when is [`shared::threads`]' rule.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::Thread;
@@ -108,7 +109,8 @@ impl Hub {
         }
     }
 
-    /// Watches over the slices, and leads when nobody else can; runs on a thread of its own until the hub is closed.
+    /// Watches over the slices, and leads when nobody else can; runs on a thread of its own until the hub is
+    /// closed.
     pub fn watch(self: &Arc<Self>) {
         let mut state = self.queue.lock();
         while !state.threads.is_closed() {

@@ -13,7 +13,7 @@ mod queue;
 mod watchdog;
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,11 @@ use nix::sys::signal::Signal;
 use shared::conf::group::ProcessGroup;
 use shared::ffi::guard::guard;
 use shared::loader::load::Engine;
-use shared::log::Level;
 
 use crate::clients::AllowedClients;
-use crate::control::{self, Report};
-use crate::signals;
-use crate::warden::lines::Line;
+use crate::control::Report;
 use crate::warden::scoreboard::{Scoreboard, now};
+use crate::{reports, signals};
 use handover::Handovers;
 use hub::{Hub, Limits};
 use leader::Requests;
@@ -36,27 +34,6 @@ use watchdog::Watchdog;
 
 /// How long application threads may go on when the process ends, at most.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Where lines that belong to no request go, and what this process reports.
-static REPORTS: OnceLock<OwnedFd> = OnceLock::new();
-
-/// Has `log` and `report` go to the warden. The first call counts: forked workers inherit it.
-pub fn report_to(reports: OwnedFd) {
-    let _ = REPORTS.set(reports);
-}
-
-/// Reports to the warden; a line goes to standard error where that cannot be done.
-pub fn report(report: &Report) {
-    let is_sent = REPORTS.get().is_some_and(|reports| control::send(reports, report));
-    if let (false, Report::Line(line)) = (is_sent, report) {
-        eprintln!("{}", line.text());
-    }
-}
-
-/// Writes a line that belongs to no request.
-pub fn log(level: Level, text: &[u8]) {
-    report(&Report::Line(Line::new(level, text)));
-}
 
 /// What a worker needs.
 pub struct Setup<'a> {
@@ -94,7 +71,7 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
         header_line: usize::try_from(conf.header_buffer_size).unwrap_or(usize::MAX),
     };
     let board = Arc::clone(&setup.board);
-    let hub = Hub::new(setup.listener, setup.handovers, setup.board, setup.slot, limits, log)?;
+    let hub = Hub::new(setup.listener, setup.handovers, setup.board, setup.slot, limits, reports::log)?;
     let mut running = Vec::new();
     for number in 0..threads {
         let hub = Arc::clone(&hub);
@@ -125,14 +102,15 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
         };
         thread::Builder::new().name("pulse".to_owned()).spawn(life)?;
     }
-    report(&Report::Serving { slot: setup.slot, failed: setup.failed });
+    reports::send(&Report::Serving { slot: setup.slot, failed: setup.failed });
     let mut watchdog = Watchdog::new(conf, engine, Arc::clone(&hub), board, setup.slot);
     let mut draining = None;
     loop {
         let pause = if draining.is_some() { Some(Duration::from_millis(10)) } else { watchdog.pause() };
         let timeout =
             pause.map_or(PollTimeout::NONE, |pause| PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX));
-        let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(&signals), PollFlags::POLLIN)];
+        let mut polled = vec![PollFd::new(std::os::fd::AsFd::as_fd(&signals), PollFlags::POLLIN)];
+        polled.extend(reports::flush());
         let _ = poll(&mut polled, timeout);
         if signals::caught(&signals).contains(&Signal::SIGTERM) && draining.is_none() {
             draining = Some(Instant::now());
@@ -145,7 +123,7 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
     }
     hub.close();
     for thread in running {
-        // It ended, or it panicked, which was told.
+        // It ended, or it panicked, which is in the log.
         let _ = thread.join();
     }
     engine.stop(STOP_TIMEOUT.min(conf.shutdown_timeout));

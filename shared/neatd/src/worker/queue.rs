@@ -1,4 +1,5 @@
-//! The requests of a worker that wait for a thread, those that are served, and what the scoreboard shows of them.
+//! The requests of a worker that wait for a thread, those that are served, and what the scoreboard shows of
+//! them.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -219,7 +220,8 @@ impl Queue {
         late
     }
 
-    /// Another worker that has a thread for what waits here. It is spoken for: the worker will show its figures anew itself.
+    /// Another worker that has a thread for what waits here. It is spoken for: the worker will show its
+    /// figures anew itself.
     pub fn reserve_other(&self) -> Option<usize> {
         let other = (0..self.board.len()).filter(|slot| *slot != self.slot).find(|slot| {
             let score = self.board.score(*slot);
@@ -230,8 +232,8 @@ impl Queue {
         reserved.is_ok().then_some(other)
     }
 
-    /// Something has come over a connection whose request has just ended. The calling thread reads it when it asks for its next request;
-    /// the watch sees to it that this is soon.
+    /// Something has come over a connection whose request has just ended. The calling thread reads it when it
+    /// asks for its next request; the watch sees to it that this is soon.
     pub fn add_readable(&self, connection: &Arc<Connection>) {
         let mut state = self.lock();
         state.readable.push(Arc::clone(connection));

@@ -1,7 +1,7 @@
 //! Requests that run too long, seen from outside of Python (`request-timeout`, `interrupt-timeout`).
 //!
-//! First the stack goes to the log and RequestTimeout is raised in the thread. What does not end on that is answered over its head,
-//! and the process is replaced while its other requests finish.
+//! First the stack goes to the log and RequestTimeout is raised in the thread. What does not end on that is
+//! answered over its head, and the process is replaced while its other requests finish.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,8 +16,8 @@ use shared::wire::encode;
 
 use super::hub::Hub;
 use super::queue::Served;
-use super::{log, report};
 use crate::control::Report;
+use crate::reports::{self, log};
 use crate::warden::scoreboard::Scoreboard;
 
 /// What was done about a request.
@@ -95,7 +95,7 @@ impl Watchdog {
                     *step = Some((now.0, now.1, Step::Answered));
                     answer(&served);
                     let why = format!("{about} and did not end on RequestTimeout");
-                    report(&Report::Replace { slot: self.slot, why });
+                    reports::send(&Report::Replace { slot: self.slot, why });
                 }
                 Some(_) => {}
             }

@@ -13,7 +13,7 @@ use shared::loader::locate::locate;
 use shared::preflight::identity::{self, Identity, IdentityError};
 
 use crate::control::ZygoteConf;
-use crate::worker;
+use crate::reports;
 
 /// What the application finds in its environment (PATH is there already).
 pub fn set_environment(group: &ProcessGroup, identity: &Identity) {
@@ -89,7 +89,7 @@ pub fn start_python(conf: &ZygoteConf) -> Result<(Engine, Vec<String>), String> 
         multiprocess: group.is_multiprocess(),
         keeps_scripts: true,
         switch_interval: group.switch_interval,
-        log: worker::log,
+        log: reports::log,
     };
     let engine = load::start(&conf.engine, &start).map_err(|error| error.to_string())?;
     let failed = conf.mounts.iter().filter(|mount| !engine.preload(mount));

@@ -1,7 +1,8 @@
-//! A generation's zygote: gives up its privileges, starts Python, loads the application, and forks workers from that.
+//! A generation's zygote: gives up its privileges, starts Python, loads the application, and forks workers
+//! from that.
 //!
-//! It has one thread, so that a fork of it is a whole process. It decides nothing: the warden says when to fork and whom to
-//! signal, and is told what became of it.
+//! It has one thread, so that a fork of it is a whole process. It decides nothing: the warden says when to
+//! fork and whom to signal, and is told what became of it.
 
 mod application;
 
@@ -27,7 +28,7 @@ use crate::warden::deaths::Death;
 use crate::warden::scoreboard::Scoreboard;
 use crate::worker::handover::Handovers;
 use crate::worker::{self, Setup};
-use crate::{signals, title};
+use crate::{reports, signals, title};
 
 struct Zygote {
     conf: ZygoteConf,
@@ -52,19 +53,21 @@ enum Life {
 
 /// The life of a zygote, and of the workers forked from it; gives the exit code.
 pub fn live() -> i32 {
-    let [conf, commands, reports, listener, board, lifeline] = [3, 4, 5, 6, 7, 8].map(|number| {
+    let [conf, commands, facts, lines, listener, board, lifeline] = [3, 4, 5, 6, 7, 8, 9].map(|number| {
         // SAFETY: the supervisor hands these over, and nothing was opened before.
         unsafe { launch::take(number) }
     });
-    worker::report_to(reports);
-    shared::ffi::guard::tell_panics_to(|message| worker::log(Level::Critical, message.as_bytes()));
-    match Zygote::new(std::fs::File::from(conf), commands, listener, board, lifeline) {
+    reports::start(facts, lines);
+    shared::ffi::guard::tell_panics_to(|message| reports::log(Level::Critical, message.as_bytes()));
+    let code = match Zygote::new(std::fs::File::from(conf), commands, listener, board, lifeline) {
         Ok(zygote) => zygote.live(),
         Err(why) => {
-            worker::report(&Report::Unable { why });
+            reports::send(&Report::Unable { why });
             1
         }
-    }
+    };
+    reports::finish();
+    code
 }
 
 impl Zygote {
@@ -109,11 +112,11 @@ impl Zygote {
         let signals = match signals::catch(&[Signal::SIGCHLD]) {
             Ok(signals) => signals,
             Err(error) => {
-                worker::report(&Report::Unable { why: error.to_string() });
+                reports::send(&Report::Unable { why: error.to_string() });
                 return 1;
             }
         };
-        worker::report(&Report::Ready { failed: self.failed.clone() });
+        reports::send(&Report::Ready { failed: self.failed.clone() });
         match self.wait_for_orders(signals) {
             Life::Over => 0,
             Life::Worker(slot) => self.work(slot),
@@ -133,6 +136,7 @@ impl Zygote {
             } else {
                 polled.push(PollFd::new(self.commands.as_fd(), PollFlags::POLLIN));
             }
+            polled.extend(reports::flush());
             let timeout = if orphaned { PollTimeout::from(100u8) } else { PollTimeout::NONE };
             let _ = poll(&mut polled, timeout);
             drop(polled);
@@ -173,7 +177,8 @@ impl Zygote {
     }
 
     fn signal(&self, pid: i32, signal: i32) {
-        // Only what was forked here and has not been seen to end: a number that was given to another process is not signalled.
+        // Only what was forked here and has not been seen to end: a number that was given to another process
+        // is not signalled.
         if let (true, Ok(signal)) =
             (self.workers.iter().any(|(_, worker)| worker.as_raw() == pid), Signal::try_from(signal))
         {
@@ -198,7 +203,7 @@ impl Zygote {
             ended.push(Report::Died { slot: *slot, pid: Some(pid.as_raw()), death });
             false
         });
-        ended.iter().for_each(worker::report);
+        ended.iter().for_each(reports::send);
     }
 
     /// Forks a worker; `true` in it.
@@ -218,12 +223,12 @@ impl Zygote {
             Ok(Some(pid)) => {
                 let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(-1));
                 self.workers.push((slot, pid));
-                worker::report(&Report::Forked { slot, pid: pid.as_raw() });
+                reports::send(&Report::Forked { slot, pid: pid.as_raw() });
             }
-            Err(ForkError::Threads) => worker::report(&Report::Threaded { slot }),
+            Err(ForkError::Threads) => reports::send(&Report::Threaded { slot }),
             Err(ForkError::System(error)) => {
                 let death = Death::NotForked(error.raw_os_error().unwrap_or(0));
-                worker::report(&Report::Died { slot, pid: None, death });
+                reports::send(&Report::Died { slot, pid: None, death });
             }
         }
         false
@@ -231,6 +236,7 @@ impl Zygote {
 
     /// The life of a worker.
     fn work(mut self, slot: usize) -> i32 {
+        reports::forget();
         title::set(&self.conf.group.display_name);
         if let Some(limit) = self.conf.group.cpu_time_limit {
             let seconds = limit.as_secs().max(1);
@@ -247,7 +253,7 @@ impl Zygote {
                 engine
             }
             Err(why) => {
-                worker::report(&Report::Unable { why });
+                reports::send(&Report::Unable { why });
                 return 1;
             }
         };
@@ -264,7 +270,7 @@ impl Zygote {
         match worker::run(setup, engine) {
             Ok(()) => 0,
             Err(error) => {
-                worker::log(Level::Error, format!("a worker cannot serve: {error}").as_bytes());
+                reports::log(Level::Error, format!("a worker cannot serve: {error}").as_bytes());
                 1
             }
         }
