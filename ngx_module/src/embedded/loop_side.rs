@@ -1,19 +1,19 @@
 //! The event loop's side of an exchange: it alone touches nginx's request, and nginx's structures hold only its number.
 #![deny(unsafe_code)]
 
+mod delivery;
+
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 
-use shared::exchange::{End, SendError};
-use shared::relay::channel::{BODY_WINDOW, Channel, Item, LoopEnd};
+use shared::exchange::SendError;
+use shared::relay::channel::{BODY_WINDOW, Channel, LoopEnd};
 use shared::relay::registry::{Id, Registry};
 use shared::relay::sync::Arc;
-use shared::wsgi::response::OwnedResponseHead;
 
-use crate::embedded::output::{NoMemory, Output};
+use crate::embedded::output::Output;
 use crate::embedded::request_body::{self, Progress};
-use crate::embedded::{queue, response};
+use crate::embedded::queue;
 use crate::ffi::request::{Cleanup, Request};
 use crate::ffi::{Code, ERROR, OK, SPECIAL_RESPONSE, callback};
 use crate::{entry, log};
@@ -276,108 +276,6 @@ impl LoopSide {
                 self.request.block_reading();
                 Ok(())
             }
-        }
-    }
-
-    fn deliver(&self, items: VecDeque<Item>) -> Result<(), Step> {
-        let mut end = None;
-        for item in items {
-            if let Item::Head(head) = item {
-                self.send_head(&head)?;
-            } else if let Item::End(how) = item {
-                end = Some(how);
-            } else {
-                self.add(item).map_err(|NoMemory| Step::Finish(ERROR, SendError::Server))?;
-            }
-        }
-        match end {
-            Some(End::Complete) => Err(Step::Finish(self.complete()?, SendError::Stopping)),
-            Some(End::Status(code)) if !self.head_sent.get() => {
-                Err(Step::Finish(Code::from(code as i16), SendError::Stopping))
-            }
-            Some(End::Cut | End::Status(_)) => {
-                if !self.head_sent.get() {
-                    return Err(Step::Finish(500, SendError::Stopping));
-                }
-                self.flush()?;
-                self.request.reset_at_close();
-                Err(Step::Finish(ERROR, SendError::Stopping))
-            }
-            None => self.flush(),
-        }
-    }
-
-    fn send_head(&self, head: &OwnedResponseHead) -> Result<(), Step> {
-        if response::fill(self.request, head).is_err() {
-            return Err(Step::Finish(ERROR, SendError::Server));
-        }
-        if self.body.get() == Progress::Untouched {
-            self.request.close_if_expecting();
-        }
-        let code = self.request.send_header();
-        if code == ERROR || code > OK {
-            return Err(self.failed(code));
-        }
-        self.head_sent.set(true);
-        Ok(())
-    }
-
-    fn add(&self, item: Item) -> Result<(), NoMemory> {
-        let mut output = self.output.borrow_mut();
-        let dropped = self.request.is_header_only();
-        match item {
-            Item::Data(bytes) if dropped => self.end.sent(bytes.len()),
-            Item::Lent(_) | Item::File(..) if dropped => {}
-            Item::Data(bytes) => output.add(self.request, bytes)?,
-            // Sent in its place among others, the loan would last until those are done, which may need the thread.
-            Item::Lent(lent) if self.held.get() || self.request.may_have_fragments() => {
-                output.add(self.request, self.end.copy(lent))?;
-            }
-            Item::Lent(lent) => output.add_lent(self.request, lent)?,
-            Item::File(file, from, length) => output.add_file(self.request, file, from, length)?,
-            Item::Head(_) | Item::End(_) => {}
-        }
-        Ok(())
-    }
-
-    fn give(&self, last: bool) -> Result<Code, Step> {
-        let mut output = self.output.borrow_mut();
-        output.close(self.request, last).map_err(|NoMemory| Step::Finish(ERROR, SendError::Server))?;
-        Ok(self.request.output(output.chain()))
-    }
-
-    fn flush(&self) -> Result<(), Step> {
-        if self.request.is_header_only() {
-            return Ok(());
-        }
-        let code = self.give(false)?;
-        self.after_output(code)
-    }
-
-    fn complete(&self) -> Result<Code, Step> {
-        if self.request.is_header_only() { Ok(OK) } else { self.give(true) }
-    }
-
-    fn after_output(&self, code: Code) -> Result<(), Step> {
-        if code == ERROR || code > OK {
-            return Err(self.failed(code));
-        }
-        self.collect();
-        // All requests of a connection share one queue to the client, so that this may have sent what another one lent.
-        let mut fragment = self.request;
-        while let Some(page) = fragment.parent() {
-            if let Some(side) = page.id().and_then(find) {
-                side.collect();
-            }
-            fragment = page;
-        }
-        Ok(())
-    }
-
-    /// Takes back what nginx has sent.
-    fn collect(&self) {
-        if let Ok(mut output) = self.output.try_borrow_mut() {
-            self.end.sent(output.update());
         }
     }
 

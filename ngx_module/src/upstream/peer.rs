@@ -6,9 +6,10 @@ use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
 use nginx_sys::NGX_HTTP_UPSTREAM_FT_ERROR;
+use shared::client::retry::Retry;
 use shared::fault::Fault;
 use shared::log::Level;
-use shared::wire::{BodyMode, Conversation, encode};
+use shared::wire::{BodyMode, Conversation, Cut, encode};
 
 use super::UpstreamRequest;
 use crate::ffi::peer::{ConnectionId, IdleConnection};
@@ -51,24 +52,33 @@ impl UpstreamRequest {
         self.frames.renumber(upstream.buffers(), begun);
         let code = match socket {
             Some(socket) => upstream.use_connection(socket),
-            None => match upstream.connect_to_peer() {
-                Ok(code) => code,
-                Err(error) => return self.answer_unreachable(upstream, &error),
+            None => match self.connect_anew(upstream) {
+                Some(code) => code,
+                None if upstream.has_stale(NGX_HTTP_UPSTREAM_FT_ERROR) => return DECLINED,
+                None => return self.answer_fault(upstream, Fault::Unreachable),
             },
         };
         self.conversation = Some(conversation);
         code
     }
 
-    fn answer_unreachable(&mut self, upstream: &mut Upstream<'_>, error: &std::io::Error) -> Code {
-        let fault = Fault::Unreachable;
-        let (group, path) = (&self.group.name, self.group.path.display());
-        let text = format!("process group {group}: its socket \"{path}\" cannot be reached: {error}");
-        log::request(self.request, fault.reply().level, text.as_bytes());
-        if upstream.has_stale(NGX_HTTP_UPSTREAM_FT_ERROR) {
-            return DECLINED;
+    /// Connects to the group, and tries that as often as the configuration allows; `None` where nobody is
+    /// there, which is logged.
+    fn connect_anew(&mut self, upstream: &mut Upstream<'_>) -> Option<Code> {
+        loop {
+            let error = match upstream.connect_to_peer() {
+                Ok(code) => return Some(code),
+                Err(error) => error,
+            };
+            let (group, path) = (&self.group.name, self.group.path.display());
+            let text = format!("process group {group}: its socket \"{path}\" cannot be reached: {error}");
+            log::request(self.request, Fault::Unreachable.reply().level, text.as_bytes());
+            if self.judge(upstream, Cut::Unsent) != Retry::Spend {
+                return None;
+            }
+            self.tries += 1;
+            upstream.set_tries(upstream.tries().saturating_sub(1));
         }
-        self.answer_fault(upstream, fault)
     }
 
     /// Has nginx read what the table of faults says as a worker's answer.

@@ -65,24 +65,12 @@ impl UpstreamRequest {
             upstream.set_tries(0);
             return;
         }
-        let rules = upstream.conf().retry_rules();
         let cut = conversation.cut(upstream.sent_to_peer().is_some_and(|sent| sent > 0));
         self.given_back += u32::from(cut == Cut::NotBegun);
-        let attempt = Attempt {
-            cut,
-            can_resend: !self.streamed || !upstream.request_sent(),
-            has_waited: false,
-            tries: self.tries - self.given_back.min(self.tries),
-            max_tries: u32::try_from(rules.tries).unwrap_or(u32::MAX),
-            given_back: self.given_back,
-            is_off: rules.reasons & OFF != 0,
-        };
-        match retry::decide(&attempt) {
+        match self.judge(upstream, cut) {
             Retry::Free => return upstream.allow_retry(ANY_REASON, 0),
-            Retry::Spend if rules.timeout == 0 || upstream.elapsed() < rules.timeout => {
-                upstream.allow_retry(ANY_REASON, 0);
-            }
-            Retry::Spend | Retry::Never if cut == Cut::Unsent => {
+            Retry::Spend => upstream.allow_retry(ANY_REASON, 0),
+            Retry::Never if cut == Cut::Unsent => {
                 return self.give_up(upstream, Fault::Unreachable, NGX_HTTP_UPSTREAM_FT_ERROR);
             }
             Retry::Never if cut == Cut::NotBegun => {
@@ -90,9 +78,25 @@ impl UpstreamRequest {
             }
             // nginx knows its own rules: what is named, which methods are idempotent, and what has left for
             // the client.
-            Retry::Spend | Retry::IfConfigured | Retry::Never => {}
+            Retry::IfConfigured | Retry::Never => {}
         }
         upstream.set_tries(upstream.tries().saturating_sub(1));
+    }
+
+    /// What follows from a try that got so far.
+    pub(super) fn judge(&self, upstream: &Upstream<'_>, cut: Cut) -> Retry {
+        let rules = upstream.conf().retry_rules();
+        let decided = retry::decide(&Attempt {
+            cut,
+            can_resend: !self.streamed || !upstream.request_sent(),
+            has_waited: false,
+            tries: self.tries.saturating_sub(self.given_back),
+            max_tries: u32::try_from(rules.tries).unwrap_or(u32::MAX),
+            given_back: self.given_back,
+            is_off: rules.reasons & OFF != 0,
+        });
+        let is_late = rules.timeout != 0 && upstream.elapsed() >= rules.timeout;
+        if decided == Retry::Spend && is_late { Retry::Never } else { decided }
     }
 
     /// Has nginx answer a fault, unless it has an expired response that is better than that where a try fails
