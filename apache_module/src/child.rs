@@ -113,7 +113,8 @@ fn launch(conf: &ServerConf) -> Result<Engine, ProcessError> {
     Ok(engine)
 }
 
-/// Loads the scripts of aliases that say where they run, as mod_wsgi does, so that the first request need not.
+/// Loads the scripts of aliases that say where they run, as mod_wsgi does, so that the first request need
+/// not.
 fn preload(engine: Engine, main: Server<'static>) {
     for server in main.all() {
         let Some(conf) = server.conf::<ServerConf>() else { continue };

@@ -26,13 +26,15 @@ unsafe impl Sync for Commands {}
 
 static COMMANDS: Commands = Commands(commands());
 
-/// Names of modules, ended by a null. APR sorts the hooks after they were registered, so that the lists have to stay.
+/// Names of modules, ended by a null. APR sorts the hooks after they were registered, so that the lists have
+/// to stay.
 struct Modules<const N: usize>([*const c_char; N]);
 
 // SAFETY: the pointers are to literals.
 unsafe impl<const N: usize> Sync for Modules<N> {}
 
-/// Whose translations come first, as with mod_wsgi: an `Alias` for static files wins over `WSGIScriptAlias /`.
+/// Whose translations come first, as with mod_wsgi: an `Alias` for static files wins over `WSGIScriptAlias
+/// /`.
 static BEFORE: Modules<2> = Modules([c"mod_alias.c".as_ptr(), std::ptr::null()]);
 /// Whose come later.
 static BEHIND: Modules<3> =
@@ -145,9 +147,10 @@ unsafe extern "C" fn take_directive(
                 return wrong;
             }
         }
-        // SAFETY: the configurations were made by `create_server` and `create_directory`. While httpd reads its own configuration, in
-        // one thread, nothing else refers to them. A `.htaccess`, which is read beside other requests, has a directory's
-        // configuration of its own and does not come near the server's.
+        // SAFETY: the configurations were made by `create_server` and `create_directory`. While httpd reads
+        // its own configuration, in one thread, nothing else refers to them. A `.htaccess`, which is read
+        // beside other requests, has a directory's configuration of its own and does not come near the
+        // server's.
         let (pool, server, directory) = unsafe {
             let is_server = command.override_ & RSRC_CONF != 0;
             let server = if is_server { place::<ServerConf>((*command.server).module_config) } else { None };
@@ -207,7 +210,8 @@ unsafe extern "C" fn post_config(
 unsafe extern "C" fn register_hooks(_: *mut apr_pool_t) {
     guard("register_hooks", (), || {
         tell_panics_to(|message| main_server_line(Level::Critical, message.as_bytes()));
-        // SAFETY: functions and lists live as long as the process, which never unloads this module (-z nodelete).
+        // SAFETY: functions and lists live as long as the process, which never unloads this module (-z
+        // nodelete).
         unsafe {
             let none = std::ptr::null();
             ap_hook_pre_config(Some(pre_config), none, none, APR_HOOK_MIDDLE);

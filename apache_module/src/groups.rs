@@ -188,7 +188,8 @@ fn load_ahead(main: Server<'_>, groups: &mut Groups) {
     }
 }
 
-/// Makes room for a child's connections, and lets go of what only the parent may tell neatd something through.
+/// Makes room for a child's connections, and lets go of what only the parent may tell neatd something
+/// through.
 pub fn begin(main: Server<'_>) {
     if let Some(neatd) = lock(&NEATD).as_mut() {
         neatd.forget();

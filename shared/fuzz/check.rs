@@ -1,11 +1,12 @@
-//! What holds of the wire protocol whatever comes in. The fuzz targets and the test of the corpus (`shared/tests/wire_corpus`)
-//! both check it with this file.
+//! What holds of the wire protocol whatever comes in. The fuzz targets and the test of the corpus
+//! (`shared/tests/wire_corpus`) both check it with this file.
 //!
-//! An input is [`SIZES`] bytes that say in which portions the stream comes, one byte of choices, and the stream. It is read
-//! in these portions, as a whole and byte by byte, and the three have to agree about every frame and about the error.
+//! An input is [`SIZES`] bytes that say in which portions the stream comes, one byte of choices, and the
+//! stream. It is read in these portions, as a whole and byte by byte, and the three have to agree about every
+//! frame and about the error.
 //!
-//! The hello of this build is put before the stream, unless [`RAW`] is chosen: a fuzzer would not guess it, and a corpus that
-//! held it would say nothing any more once a key is added to environ.
+//! The hello of this build is put before the stream, unless [`RAW`] is chosen: a fuzzer would not guess it,
+//! and a corpus that held it would say nothing any more once a key is added to environ.
 
 mod conversing;
 
@@ -23,8 +24,9 @@ use conversing::Conversing;
 pub const SIZES: usize = 4;
 /// The choice to send the stream as it is, without a hello before it.
 pub const RAW: u8 = 0x80;
-/// For what a worker sends, in four bits: whether exchange number n (mod 4) is a HEAD request. For what a server sends, in the
-/// first bit: whether the connection is one that another worker began with, shortly before the exchanges' numbers start anew.
+/// For what a worker sends, in four bits: whether exchange number n (mod 4) is a HEAD request. For what a
+/// server sends, in the first bit: whether the connection is one that another worker began with, shortly
+/// before the exchanges' numbers start anew.
 pub const FIRST: u8 = 0x01;
 /// For what a worker sends, in three bits: whether nothing is asked before frame number n (mod 3).
 pub const SILENT: u8 = 0x10;
@@ -58,7 +60,8 @@ fn agree<T: PartialEq + std::fmt::Debug>(
     assert_eq!(read(&mut std::iter::repeat_n(1, stream.len())), whole);
 }
 
-/// How many bytes a size stands for: none, each number up to 127, each multiple of 64 up to 8128, or all that is left.
+/// How many bytes a size stands for: none, each number up to 127, each multiple of 64 up to 8128, or all that
+/// is left.
 fn portion(size: u8) -> usize {
     match size {
         0..=127 => size.into(),

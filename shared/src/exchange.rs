@@ -1,8 +1,9 @@
 //! The one boundary: everything that the engine wants of a server, for one request and its response.
 //!
-//! Three things implement [`Exchange`]: an httpd request in its own thread, an nginx request (a handle that talks to the
-//! event loop), and later a daemon's connection. Nothing above it knows which one it has. All calls may block, except
-//! where [`Exchange::send_is_instant`] and [`Exchange::body`] say otherwise, and the engine makes them detached from Python.
+//! Three things implement [`Exchange`]: an httpd request in its own thread, an nginx request (a handle that
+//! talks to the event loop), and later a daemon's connection. Nothing above it knows which one it has. All
+//! calls may block, except where [`Exchange::send_is_instant`] and [`Exchange::body`] say otherwise, and the
+//! engine makes them detached from Python.
 
 use std::os::fd::BorrowedFd;
 
@@ -73,8 +74,8 @@ impl BodyError {
     }
 }
 
-/// Why a part of the response could not be sent. The application sees an `OSError` where it called `write()`; a response
-/// that is being iterated simply ends, and `close()` runs.
+/// Why a part of the response could not be sent. The application sees an `OSError` where it called `write()`;
+/// a response that is being iterated simply ends, and `close()` runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[repr(u32)]
 pub enum SendError {
@@ -112,7 +113,8 @@ pub enum End {
     Complete,
     /// Nothing was sent: the server answers this status with its own error page.
     Status(u16),
-    /// The head is out and the rest will not come: the connection is cut, so that no client takes a part for the whole.
+    /// The head is out and the rest will not come: the connection is cut, so that no client takes a part for
+    /// the whole.
     Cut,
 }
 
@@ -127,29 +129,29 @@ pub trait Exchange {
     /// Where the request's body is. May not block.
     fn body(&self) -> Body<'_>;
 
-    /// Reads the next part of a streamed body into `into` and says how many bytes it wrote; 0 is the end. The first call
-    /// answers `Expect: 100-continue`.
+    /// Reads the next part of a streamed body into `into` and says how many bytes it wrote; 0 is the end. The
+    /// first call answers `Expect: 100-continue`.
     ///
     /// # Errors
     /// A body that cannot be read whole is a [`BodyError`], never an early end.
     fn read_body(&mut self, into: &mut [u8]) -> Result<usize, BodyError>;
 
-    /// Takes the response's head. The server may hold it back until the first [`Exchange::send`], [`Exchange::flush`] or
-    /// [`Exchange::end`], so that both leave together.
+    /// Takes the response's head. The server may hold it back until the first [`Exchange::send`],
+    /// [`Exchange::flush`] or [`Exchange::end`], so that both leave together.
     ///
     /// # Errors
     /// [`SendError`]: the client or the server is gone.
     fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), SendError>;
 
-    /// Takes a part of the response's body. When this returns, `data` is no longer referenced. May wait until the client
-    /// has taken enough of what was sent before.
+    /// Takes a part of the response's body. When this returns, `data` is no longer referenced. May wait until
+    /// the client has taken enough of what was sent before.
     ///
     /// # Errors
     /// [`SendError`]: the client or the server is gone.
     fn send(&mut self, data: &[u8]) -> Result<(), SendError>;
 
-    /// Takes `length` bytes of `file` from `offset` on as a part of the response's body. The descriptor is duplicated if it
-    /// is needed longer than this call.
+    /// Takes `length` bytes of `file` from `offset` on as a part of the response's body. The descriptor is
+    /// duplicated if it is needed longer than this call.
     ///
     /// # Errors
     /// [`SendError`]: the client or the server is gone, or the file cannot be sent.
@@ -161,7 +163,8 @@ pub trait Exchange {
     /// [`SendError`]: the client or the server is gone.
     fn flush(&mut self) -> Result<(), SendError>;
 
-    /// Says in how many seconds the client may ask again; before an [`End::Status`] of 503 (RFC 9110 section 10.2.3).
+    /// Says in how many seconds the client may ask again; before an [`End::Status`] of 503 (RFC 9110 section
+    /// 10.2.3).
     fn retry_after(&mut self, _seconds: u16) {}
 
     /// Ends the exchange.
@@ -171,7 +174,8 @@ pub trait Exchange {
     fn log(&self, level: Level, message: &[u8]);
 
     /// Whether a [`Exchange::send`] of so many bytes (with the head before it, and [`Exchange::flush`] or
-    /// [`Exchange::end`] behind it) returns without waiting, so that detaching from Python is not worth its cost.
+    /// [`Exchange::end`] behind it) returns without waiting, so that detaching from Python is not worth its
+    /// cost.
     fn send_is_instant(&self, bytes: usize) -> bool;
 }
 

@@ -1,9 +1,9 @@
-//! The server-neutral half of Neat: every rule of HTTP and WSGI, the vocabulary of configuration, and the boundary
-//! between a server module and the engine that runs Python.
+//! The server-neutral half of Neat: every rule of HTTP and WSGI, the vocabulary of configuration, and the
+//! boundary between a server module and the engine that runs Python.
 //!
 //! What passes through: a server module packs a request into a [`http::packed::Packed`], offers itself as an
-//! [`exchange::Exchange`], and hands that over [`loader::abi`] to the engine, which judges the application's answer with
-//! [`wsgi::response`] and gives it back through the same exchange.
+//! [`exchange::Exchange`], and hands that over [`loader::abi`] to the engine, which judges the application's
+//! answer with [`wsgi::response`] and gives it back through the same exchange.
 //!
 //! What this room must never know: a type of nginx, of httpd, or of Python.
 

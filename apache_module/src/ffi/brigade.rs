@@ -61,7 +61,8 @@ impl<'r> Brigade<'r> {
         self.insert(bucket);
     }
 
-    /// Passes bytes on that live for the call only; a filter that keeps them copies them (setaside). `flush` has them sent.
+    /// Passes bytes on that live for the call only; a filter that keeps them copies them (setaside). `flush`
+    /// has them sent.
     ///
     /// # Errors
     /// The status of the filters.
@@ -80,7 +81,8 @@ impl<'r> Brigade<'r> {
         self.pass(filters)
     }
 
-    /// Adds a range of a file, by a descriptor of its own that goes with the pool, or with the one that a filter moves it to.
+    /// Adds a range of a file, by a descriptor of its own that goes with the pool, or with the one that a
+    /// filter moves it to.
     ///
     /// # Errors
     /// What the system says where the descriptor cannot be duplicated.
@@ -97,7 +99,8 @@ impl<'r> Brigade<'r> {
         };
         offset.checked_add(length).ok_or_else(too_large)?;
         let own = self.duplicate(file, sending.sendfile)?;
-        // SAFETY: brigade, file and pool live; the last bucket is one of the file's, which all share what `enable_mmap` changes.
+        // SAFETY: brigade, file and pool live; the last bucket is one of the file's, which all share what
+        // `enable_mmap` changes.
         unsafe {
             let last = apr_brigade_insert_file(self.raw, own, offset, length, self.pool.raw());
             apr_bucket_file_enable_mmap(last, c_int::from(sending.mmap));
@@ -105,8 +108,8 @@ impl<'r> Brigade<'r> {
         Ok(())
     }
 
-    /// APR's own duplicate of a descriptor. Only what APR opened has a cleanup that moves with the file when a bucket outlives the
-    /// request, as in HTTP/2; `apr_os_file_put` takes none over.
+    /// APR's own duplicate of a descriptor. Only what APR opened has a cleanup that moves with the file when
+    /// a bucket outlives the request, as in HTTP/2; `apr_os_file_put` takes none over.
     fn duplicate(&self, file: BorrowedFd<'_>, sendfile: bool) -> std::io::Result<*mut apr_file_t> {
         let mut descriptor: c_int = file.as_raw_fd();
         let (mut lent, mut own): (*mut apr_file_t, *mut apr_file_t) =
@@ -143,8 +146,8 @@ impl<'r> Brigade<'r> {
         self.insert(bucket);
     }
 
-    /// Adds what mod_proxy adds when a backend breaks in the middle: no last chunk is written, the connection closes, and an
-    /// HTTP/2 stream is reset.
+    /// Adds what mod_proxy adds when a backend breaks in the middle: no last chunk is written, the connection
+    /// closes, and an HTTP/2 stream is reset.
     pub fn add_cut(&mut self) {
         // SAFETY: the allocator and the pool live.
         unsafe {
@@ -188,13 +191,14 @@ impl<'r> Brigade<'r> {
         if status == 0 { Ok(()) } else { Err(status) }
     }
 
-    /// Takes the first bucket off and hands its bytes to `take`, which says how many of them it took; the rest stays. `None` when
-    /// the brigade is empty.
+    /// Takes the first bucket off and hands its bytes to `take`, which says how many of them it took; the
+    /// rest stays. `None` when the brigade is empty.
     ///
     /// # Errors
     /// The status of reading the bucket.
     pub fn read_first(&mut self, take: impl FnOnce(&[u8]) -> usize) -> Result<Option<Kind>, apr_status_t> {
-        // SAFETY: the brigade lives; a bucket of it lives until `delete`; what `read` hands out lives as long as the bucket.
+        // SAFETY: the brigade lives; a bucket of it lives until `delete`; what `read` hands out lives as long
+        // as the bucket.
         unsafe {
             let bucket = first(self.raw);
             if bucket.is_null() {

@@ -13,7 +13,8 @@ pub fn module_index() -> c_int {
 /// This module's place in a vector, if there is a vector.
 ///
 /// # Safety
-/// `vector` is null or a vector of httpd's, which has a place for each loaded module; ours holds a `T` or null.
+/// `vector` is null or a vector of httpd's, which has a place for each loaded module; ours holds a `T` or
+/// null.
 pub unsafe fn place<T>(vector: *mut ap_conf_vector_t) -> Option<*mut *mut T> {
     let index = usize::try_from(module_index()).ok()?;
     if vector.is_null() {

@@ -1,4 +1,5 @@
-//! httpd's structures as types with safe methods. Each type says how long what it points to lives; nobody else holds a pointer.
+//! httpd's structures as types with safe methods. Each type says how long what it points to lives; nobody
+//! else holds a pointer.
 
 mod brigade;
 mod conf_vector;

@@ -34,7 +34,8 @@ impl<'p> Pool<'p> {
     /// Gives `value` to the pool, which drops it when it goes.
     pub fn own<T>(self, value: T) -> &'p mut T {
         let pointer = Box::into_raw(Box::new(value));
-        // SAFETY: the pool lives, and calls `release` once with this pointer; until then the value is the caller's alone.
+        // SAFETY: the pool lives, and calls `release` once with this pointer; until then the value is the
+        // caller's alone.
         unsafe {
             apr_pool_cleanup_register(
                 self.raw,

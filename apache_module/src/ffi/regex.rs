@@ -14,7 +14,8 @@ const GROUPS: usize = 10;
 #[derive(Clone, Copy)]
 pub struct Regex(*mut ap_regex_t);
 
-// SAFETY: the expression is compiled once and only matched afterwards, which httpd itself does from many threads.
+// SAFETY: the expression is compiled once and only matched afterwards, which httpd itself does from many
+// threads.
 unsafe impl Send for Regex {}
 // SAFETY: as above.
 unsafe impl Sync for Regex {}
@@ -34,7 +35,8 @@ impl Regex {
         let template = CString::new(template).ok()?;
         // SAFETY: all zeroes is a value of this C structure of two numbers.
         let mut groups: [ap_regmatch_t; GROUPS] = unsafe { std::mem::zeroed() };
-        // SAFETY: the expression lives; the arrays and texts live for the calls, and what is returned lives in the pool.
+        // SAFETY: the expression lives; the arrays and texts live for the calls, and what is returned lives
+        // in the pool.
         unsafe {
             if ap_regexec(self.0, subject.as_ptr(), GROUPS, groups.as_mut_ptr(), 0) != 0 {
                 return None;

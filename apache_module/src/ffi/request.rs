@@ -100,7 +100,8 @@ impl<'r> Request<'r> {
 
     /// This module's configuration of the directory.
     pub fn directory_conf<T>(self) -> Option<&'r T> {
-        // SAFETY: the vector has a place for every loaded module; ours holds what `create_dir_config` or the merge made.
+        // SAFETY: the vector has a place for every loaded module; ours holds what `create_dir_config` or the
+        // merge made.
         unsafe { (*place::<T>((*self.raw).per_dir_config)?).as_ref() }
     }
 

@@ -32,7 +32,8 @@ impl<'s> Server<'s> {
 
     /// This module's configuration of the server.
     pub fn conf<T>(self) -> Option<&'s T> {
-        // SAFETY: the vector has a place for every loaded module; ours holds what `create_server_config` made.
+        // SAFETY: the vector has a place for every loaded module; ours holds what `create_server_config`
+        // made.
         unsafe { (*place::<T>((*self.raw).module_config)?).as_ref() }
     }
 

@@ -1,4 +1,5 @@
-//! The event loop's side of an exchange: it alone touches nginx's request, and nginx's structures hold only its number.
+//! The event loop's side of an exchange: it alone touches nginx's request, and nginx's structures hold only
+//! its number.
 #![deny(unsafe_code)]
 
 mod delivery;
@@ -12,8 +13,8 @@ use shared::relay::registry::{Id, Registry};
 use shared::relay::sync::Arc;
 
 use crate::embedded::output::Output;
-use crate::embedded::request_body::{self, Progress};
 use crate::embedded::queue;
+use crate::embedded::request_body::{self, Progress};
 use crate::ffi::request::{Cleanup, Request};
 use crate::ffi::{Code, ERROR, OK, SPECIAL_RESPONSE, callback};
 use crate::{entry, log};

@@ -1,4 +1,5 @@
-//! The response in nginx's upstream: the buffer that it comes into, its head, and what of it goes to the client.
+//! The response in nginx's upstream: the buffer that it comes into, its head, and what of it goes to the
+//! client.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr::NonNull;

@@ -75,7 +75,8 @@ fn set_cache_defaults(conf: &mut UpstreamConf) {
         *stale |= NGX_HTTP_UPSTREAM_FT_NOLIVE as usize;
     }
     if *stale & NGX_HTTP_UPSTREAM_FT_TIMEOUT as usize != 0 {
-        // A request that takes too long is ended by its group, which then answers 504, mostly before nginx loses patience.
+        // A request that takes too long is ended by its group, which then answers 504, mostly before nginx
+        // loses patience.
         *stale |= NGX_HTTP_UPSTREAM_FT_HTTP_504 as usize;
     }
     *conf.cache_methods() |= (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize;

@@ -26,8 +26,9 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Those that the environment names. Cargo is told to look again when one of them changes: a package manager gives a new
-    /// file its old date but its directory a new one, so that the directories are named and not the files.
+    /// Those that the environment names. Cargo is told to look again when one of them changes: a package
+    /// manager gives a new file its old date but its directory a new one, so that the directories are named
+    /// and not the files.
     pub fn find() -> Result<Self, String> {
         let source = directory("NGINX_SOURCE_DIR", "src/core/nginx.h")?;
         let build = directory("NGINX_BUILD_DIR", "ngx_auto_config.h")?;
@@ -53,7 +54,8 @@ impl Headers {
         })
     }
 
-    /// What decides a structure's layout: paths and macros. The paths in the makefile are as seen from the sources.
+    /// What decides a structure's layout: paths and macros. The paths in the makefile are as seen from the
+    /// sources.
     pub fn clang_arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
         let mut options = self.options.iter();

@@ -1,7 +1,9 @@
-//! The layout of nginx's structures, from two sides: as bindgen understands it, and as nginx's C compiler has it.
+//! The layout of nginx's structures, from two sides: as bindgen understands it, and as nginx's C compiler has
+//! it.
 //!
-//! Bindgen works it out on its own, and has been wrong: bit-fields that begin in the padding behind a smaller member (nginx 1.29.3,
-//! `ngx_http_request_t`, behind `port`) were placed one unit too late by bindgen 0.72 (rust-bindgen, issue 3384).
+//! Bindgen works it out on its own, and has been wrong: bit-fields that begin in the padding behind a smaller
+//! member (nginx 1.29.3, `ngx_http_request_t`, behind `port`) were placed one unit too late by bindgen 0.72
+//! (rust-bindgen, issue 3384).
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -17,7 +19,8 @@ pub struct Type {
     bits: Vec<Bits>,
 }
 
-/// A bit-field: its name, the member of the bindings that holds it, where it begins in there, and how wide it is.
+/// A bit-field: its name, the member of the bindings that holds it, where it begins in there, and how wide it
+/// is.
 struct Bits {
     name: String,
     unit: String,
@@ -99,7 +102,8 @@ fn bits_of(name: &str, call: &str) -> Option<Bits> {
     Some(Bits { name: name.to_owned(), unit: unit.to_owned(), from: numbers.next()?, width: numbers.next()? })
 }
 
-/// A name of the bindings, in C: bindgen appends `_` to what is a name of Rust's own, and none of nginx's ends in one.
+/// A name of the bindings, in C: bindgen appends `_` to what is a name of Rust's own, and none of nginx's
+/// ends in one.
 fn in_c(name: &str) -> &str {
     name.strip_suffix('_').unwrap_or(name)
 }
@@ -156,7 +160,8 @@ pub fn measure(headers: &Headers, types: &[Type], features: &[&str], out: &Path)
     })
 }
 
-/// What the Rust compiler has to find true: for each structure its size, the place of each member, and that of each bit-field.
+/// What the Rust compiler has to find true: for each structure its size, the place of each member, and that
+/// of each bit-field.
 pub fn assertions(types: &[Type], measured: &Measured) -> String {
     let mut text = String::new();
     // What was not measured is wrong as well.

@@ -1,5 +1,5 @@
-//! Makes the bindings to nginx from its configured headers, and holds them to what nginx's own C compiler makes of the same
-//! headers: a structure that is laid out otherwise is an error of the build.
+//! Makes the bindings to nginx from its configured headers, and holds them to what nginx's own C compiler
+//! makes of the same headers: a structure that is laid out otherwise is an error of the build.
 //!
 //! The headers are those of `NGINX_SOURCE_DIR`, configured in `NGINX_BUILD_DIR` (`scripts/nginx-headers`).
 
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use headers::Headers;
 
-/// What nginx's configure may have decided and the code asks for, as `cfg(ngx_feature = "...")`: `NGX_...` without the prefix, in
-/// small letters.
+/// What nginx's configure may have decided and the code asks for, as `cfg(ngx_feature = "...")`: `NGX_...`
+/// without the prefix, in small letters.
 const FEATURES: &[&str] = &["compat", "debug", "http_cache", "http_ssl", "http_v2", "http_v3", "threads"];
 
 fn main() {

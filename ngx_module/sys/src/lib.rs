@@ -1,8 +1,8 @@
 //! nginx's C interface, as its configured headers on this machine have it.
 //!
-//! The bindings are made by `build/main.rs`, which also has nginx's own C compiler lay every structure out: where the two differ
-//! this does not compile. Beside them stands what bindgen drops: macros and inline functions ([`macros`]). Nothing here is safe,
-//! and nothing here decides anything.
+//! The bindings are made by `build/main.rs`, which also has nginx's own C compiler lay every structure out:
+//! where the two differ this does not compile. Beside them stands what bindgen drops: macros and inline
+//! functions ([`macros`]). Nothing here is safe, and nothing here decides anything.
 
 #[allow(
     non_camel_case_types,

@@ -1,4 +1,5 @@
-//! More than one hand on a request: an application's threads, its child processes, requests inside of requests.
+//! More than one hand on a request: an application's threads, its child processes, requests inside of
+//! requests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on is to fail")]
 
@@ -38,7 +39,8 @@ fn until_there(path: &Path) {
     }
 }
 
-/// PEP 3333 leaves threads to the application; the engine's rule is that nobody waits for a client while holding the GIL.
+/// PEP 3333 leaves threads to the application; the engine's rule is that nobody waits for a client while
+/// holding the GIL.
 #[test]
 fn one_thread_answers_while_another_waits_for_the_body() {
     let path = script(

@@ -251,14 +251,16 @@ fn a_child_that_comes_back_answers_nothing() {
     assert_eq!(answer(&acts), "0");
 }
 
-/// Where Python holds SIGINT for its own, asyncio.run() takes it on the main thread (httpd's prefork MPM serves there).
+/// Where Python holds SIGINT for its own, asyncio.run() takes it on the main thread (httpd's prefork MPM
+/// serves there).
 #[test]
 fn python_knows_that_it_has_no_signals() {
     let path = evaluate("sigint", "", "signal.getsignal(signal.SIGINT) is signal.SIG_DFL");
     assert_eq!(answer(&Call::new(&path).run()), "True");
 }
 
-/// Directories stand in front in the order of the directive, each with what its .pth files add (site.addsitedir).
+/// Directories stand in front in the order of the directive, each with what its .pth files add
+/// (site.addsitedir).
 #[test]
 fn directories_stand_in_front_of_sys_path_in_their_order() {
     let path = evaluate("path", "", "[os.path.basename(entry) for entry in sys.path[:3]]");
@@ -302,7 +304,8 @@ fn operation() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => sized("read"),
         4 => sized("readline"),
-        // Without a hint: BytesIO counts up to it and BufferedReader beyond it, and PEP 3333 leaves it to either.
+        // Without a hint: BytesIO counts up to it and BufferedReader beyond it, and PEP 3333 leaves it to
+        // either.
         1 => Just("readlines".to_owned()),
         1 => Just("iterate".to_owned()),
     ]

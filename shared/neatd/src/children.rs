@@ -42,8 +42,8 @@ pub fn reap(which: Wait) -> nix::Result<Option<(Pid, Death)>> {
     Ok(Death::from_status(status).map(|death| (Pid::from_raw(ended), death)))
 }
 
-/// Signals a child of this process that was not reaped, so that the number is still its; any other number, which an application
-/// may have said, is left alone.
+/// Signals a child of this process that was not reaped, so that the number is still its; any other number,
+/// which an application may have said, is left alone.
 pub fn signal(child: Pid, signal: Signal) -> bool {
     // 0, 1 and negative numbers are more than a process (kill(2)).
     let Some(id) = u32::try_from(child.as_raw()).ok().filter(|id| *id > 1) else { return false };

@@ -43,7 +43,8 @@ pub fn live() -> i32 {
     let [lifeline, renewals, conf] =
         [launch::LIFELINE, launch::RENEWALS, launch::CONF].map(|number| unsafe { launch::take(number) });
     let lifeline = Lifeline::new(lifeline);
-    // The supervisor keeps what the server sends later in a file that nobody else has: the next one begins with that.
+    // The supervisor keeps what the server sends later in a file that nobody else has: the next one begins
+    // with that.
     let first = renewal::open(conf.into()).and_then(|first| {
         let mut kept = launch::memory()?;
         renewal::keep(&mut kept, &first)?;

@@ -61,8 +61,8 @@ impl Connection {
         Self { socket, limits, conversation: Conversation::new(), has_left: false }
     }
 
-    /// Whether nothing has come since the last exchange: neither an end nor the word that this worker takes no
-    /// more.
+    /// Whether nothing has come since the last exchange: neither an end nor the word that this worker takes
+    /// no more.
     pub(super) fn is_quiet(&self) -> bool {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
         peek(self.socket.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)

@@ -17,8 +17,8 @@ pub const MAX_GIVEN_BACK: u32 = 8;
 pub struct Attempt {
     /// How far it had come.
     pub cut: Cut,
-    /// Whether all of the request can be sent once more: a body that is passed on as it comes is gone with its
-    /// first portion.
+    /// Whether all of the request can be sent once more: a body that is passed on as it comes is gone with
+    /// its first portion.
     pub can_resend: bool,
     /// Whether connecting was tried again and again for as long as the configuration allows.
     pub has_waited: bool,

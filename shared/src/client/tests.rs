@@ -87,7 +87,8 @@ impl Exchange for Asked {
 /// What a worker does when a request has come, given its number.
 type Script = fn(&mut Vec<u8>, u16);
 
-/// A group of one worker that accepts connections in turn, and answers the requests of each with the next answers.
+/// A group of one worker that accepts connections in turn, and answers the requests of each with the next
+/// answers.
 struct Group {
     directory: PathBuf,
     pool: Pool,

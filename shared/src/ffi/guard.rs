@@ -6,13 +6,14 @@ use std::sync::OnceLock;
 
 static TOLD: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Says where the guard tells about a panic. The first word counts; a server module says it when it is loaded.
+/// Says where the guard tells about a panic. The first word counts; a server module says it when it is
+/// loaded.
 pub fn tell_panics_to(tell: fn(&str)) {
     let _ = TOLD.set(tell);
 }
 
-/// Runs `work` so that no panic leaves it: unwinding into C would end the worker with every request in it. A panic is told
-/// to the log, and C gets `fallback`.
+/// Runs `work` so that no panic leaves it: unwinding into C would end the worker with every request in it. A
+/// panic is told to the log, and C gets `fallback`.
 ///
 /// Every `extern "C"` function with a body has this as its outermost call; a test finds one that has not.
 pub fn guard<R>(entry: &'static str, fallback: R, work: impl FnOnce() -> R) -> R {

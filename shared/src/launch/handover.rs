@@ -36,7 +36,8 @@ pub struct Handover {
 pub struct GroupSpec {
     /// The group.
     pub conf: ProcessGroup,
-    /// The packed entries of each mount that is known before a request comes ([`crate::wsgi::environ::mount`]).
+    /// The packed entries of each mount that is known before a request comes
+    /// ([`crate::wsgi::environ::mount`]).
     pub mounts: Vec<Vec<u8>>,
 }
 

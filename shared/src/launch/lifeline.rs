@@ -1,9 +1,10 @@
 //! How neatd learns that the last process of a server is gone.
 //!
-//! A pipe of which the server's processes hold the reading end and neatd's the writing end. Nothing is ever said through it:
-//! when the last reader is gone the writing end polls as an error (pipe(7)). A process of the server can do nothing with its
-//! end but close it, and one of neatd's nothing but write what nobody reads. An end cannot be had from the other one by
-//! anybody but the pipe's owner, who is the server's master's user (its mode is 0600).
+//! A pipe of which the server's processes hold the reading end and neatd's the writing end. Nothing is ever
+//! said through it: when the last reader is gone the writing end polls as an error (pipe(7)). A process of
+//! the server can do nothing with its end but close it, and one of neatd's nothing but write what nobody
+//! reads. An end cannot be had from the other one by anybody but the pipe's owner, who is the server's
+//! master's user (its mode is 0600).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,8 +1,9 @@
 //! Starting neatd from a server's master process, and telling it about a new configuration.
 //!
-//! neatd is handed three descriptors: its end of the [`lifeline`], its end of the socket over which the master sends a new
-//! configuration ([`renewal`]), and the first configuration, sealed. What the server's children inherit of these can say
-//! nothing: the lifeline's other end, and the other end of the socket only until they begin to run ([`Neatd::forget`]).
+//! neatd is handed three descriptors: its end of the [`lifeline`], its end of the socket over which the
+//! master sends a new configuration ([`renewal`]), and the first configuration, sealed. What the server's
+//! children inherit of these can say nothing: the lifeline's other end, and the other end of the socket only
+//! until they begin to run ([`Neatd::forget`]).
 
 pub mod handover;
 pub mod lifeline;
@@ -25,8 +26,8 @@ use self::handover::{Handover, socket_path};
 
 /// neatd's file name; it lies beside the server modules.
 pub const FILE: &str = "neatd";
-/// What neatd's processes start further ones from: the file that they run themselves, whatever lies under its name by now, and
-/// whatever a configuration says.
+/// What neatd's processes start further ones from: the file that they run themselves, whatever lies under its
+/// name by now, and whatever a configuration says.
 pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
 /// neatd's end of the lifeline.
 pub const LIFELINE: RawFd = 3;
@@ -109,7 +110,8 @@ impl Neatd {
         Ok(())
     }
 
-    /// Lets go of everything that could tell neatd something, in a child of the master, before it runs anybody's code.
+    /// Lets go of everything that could tell neatd something, in a child of the master, before it runs
+    /// anybody's code.
     pub fn forget(&mut self) {
         if let Some(sender) = self.renewals.take() {
             sender.forget();
@@ -155,7 +157,8 @@ pub fn memory() -> std::io::Result<File> {
     }
 }
 
-/// Fixes the size of a file in memory for good: what maps it cannot be ended by somebody who makes it shorter.
+/// Fixes the size of a file in memory for good: what maps it cannot be ended by somebody who makes it
+/// shorter.
 ///
 /// # Errors
 /// The system's.

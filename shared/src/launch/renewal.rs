@@ -1,9 +1,9 @@
 //! How the server's master gives neatd a new configuration.
 //!
-//! A socket of which only the master has the other end: its children close their copies before they run anybody's code
-//! ([`Sender::forget`] says how). A configuration is a file in memory that is sealed before it is sent, so that neither side
-//! can change what the other reads; the kernel says who sent it, and nobody is believed but root, or the user that neatd
-//! itself runs as.
+//! A socket of which only the master has the other end: its children close their copies before they run
+//! anybody's code ([`Sender::forget`] says how). A configuration is a file in memory that is sealed before it
+//! is sent, so that neither side can change what the other reads; the kernel says who sent it, and nobody is
+//! believed but root, or the user that neatd itself runs as.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -181,7 +181,8 @@ pub fn open(file: File) -> Result<Handover, RenewalError> {
     serde_json::from_slice(&text).map_err(|error| RenewalError::Unreadable(error.into()))
 }
 
-/// Keeps a configuration where only neatd's own root processes can write: for a supervisor that is started anew.
+/// Keeps a configuration where only neatd's own root processes can write: for a supervisor that is started
+/// anew.
 ///
 /// # Errors
 /// The system's.

@@ -1,16 +1,18 @@
 //! The table between a server module and the engine: plain C, versioned, the same for every Python.
 //!
-//! A server module and the engine are two shared objects, each with a copy of this crate. A panic of one is foreign to the
-//! other and could not be caught there, so both directions guard themselves ([`crate::ffi::guard`]). The half that a module
-//! offers is `module_side.rs`, the half that the engine uses is `engine_side.rs`; nobody else touches these pointers.
+//! A server module and the engine are two shared objects, each with a copy of this crate. A panic of one is
+//! foreign to the other and could not be caught there, so both directions guard themselves
+//! ([`crate::ffi::guard`]). The half that a module offers is `module_side.rs`, the half that the engine uses
+//! is `engine_side.rs`; nobody else touches these pointers.
 
 use std::ffi::c_void;
 
-/// Raised with every change of a type in this file, of [`crate::http::key::Key`]'s order, or of what a call means. The engine
-/// refuses to start under another version.
+/// Raised with every change of a type in this file, of [`crate::http::key::Key`]'s order, or of what a call
+/// means. The engine refuses to start under another version.
 pub const VERSION: u32 = 3;
 
-/// What [`EngineTable::fork`] answers where the application has started threads: they would not be in the child.
+/// What [`EngineTable::fork`] answers where the application has started threads: they would not be in the
+/// child.
 pub const HAS_THREADS: i32 = -2;
 
 /// The engine's one exported symbol, an [`EngineEntry`].
@@ -19,7 +21,8 @@ pub const ENTRY: &[u8] = b"neat_engine_v1\0";
 /// The type of the engine's exported symbol. The table lives as long as the process.
 pub type EngineEntry = unsafe extern "C" fn() -> *const EngineTable;
 
-/// A borrowed run of bytes. It lives as long as the call that it is handed to, or as the type that hands it out says.
+/// A borrowed run of bytes. It lives as long as the call that it is handed to, or as the type that hands it
+/// out says.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Bytes {
@@ -59,24 +62,26 @@ impl Bytes {
 pub struct EngineTable {
     /// [`VERSION`] of the engine.
     pub version: u32,
-    /// Starts Python on the calling thread, which becomes its main thread. 0 when it runs; otherwise `report` was told why.
+    /// Starts Python on the calling thread, which becomes its main thread. 0 when it runs; otherwise `report`
+    /// was told why.
     pub start: unsafe extern "C" fn(conf: *const EngineConf, report: *const Report) -> u32,
-    /// Loads the application of packed mount entries ahead of its first request. 0 when it is loaded; otherwise the
-    /// traceback is in the log, and the first request tries again.
+    /// Loads the application of packed mount entries ahead of its first request. 0 when it is loaded;
+    /// otherwise the traceback is in the log, and the first request tries again.
     pub preload: unsafe extern "C" fn(mount: Bytes) -> u32,
     /// Serves exchanges from a source on the calling thread until the source is closed.
     pub serve: unsafe extern "C" fn(source: *const c_void, table: *const SourceTable),
     /// Serves one exchange on the calling thread, which keeps its Python thread state for the next one.
     pub call: unsafe extern "C" fn(exchange: *mut c_void, table: *const ExchangeTable),
-    /// Forks the calling process, which has to be in the thread that started Python, with no other thread of Python's in it: the
-    /// child's pid, 0 in the child, -1 where it failed, [`HAS_THREADS`].
+    /// Forks the calling process, which has to be in the thread that started Python, with no other thread of
+    /// Python's in it: the child's pid, 0 in the child, -1 where it failed, [`HAS_THREADS`].
     pub fork: unsafe extern "C" fn() -> i32,
     /// Returns when the calling thread has had the GIL.
     pub pulse: unsafe extern "C" fn(),
-    /// Tells `report` the stack of a serving thread (its pthread_t as a number) and raises RequestTimeout in it. Waits for the GIL.
+    /// Tells `report` the stack of a serving thread (its pthread_t as a number) and raises RequestTimeout in
+    /// it. Waits for the GIL.
     pub interrupt: unsafe extern "C" fn(thread: u64, report: *const Report),
-    /// Ends Python on the thread that started it: joins the application's threads for at most `patience_ms`, runs atexit
-    /// functions, flushes its streams. After this no Python code runs.
+    /// Ends Python on the thread that started it: joins the application's threads for at most `patience_ms`,
+    /// runs atexit functions, flushes its streams. After this no Python code runs.
     pub stop: unsafe extern "C" fn(patience_ms: u32),
 }
 
@@ -104,7 +109,8 @@ pub struct EngineConf {
     pub processes: u32,
     /// Whether a script that changed is somebody else's affair: the process is replaced.
     pub keeps_scripts: u32,
-    /// Microseconds after which a thread offers the GIL to others (`sys.setswitchinterval`); 0 leaves it to CPython.
+    /// Microseconds after which a thread offers the GIL to others (`sys.setswitchinterval`); 0 leaves it to
+    /// CPython.
     pub switch_interval: u64,
     /// Where lines that belong to no request go.
     pub log: LogTable,
@@ -157,8 +163,8 @@ pub struct ResponseView {
     pub fields: Bytes,
 }
 
-/// An [`crate::exchange::Exchange`] as functions. Each takes the exchange's pointer first. Numbers that say how a call went
-/// are 0 for success and otherwise a `BodyError` or a `SendError`.
+/// An [`crate::exchange::Exchange`] as functions. Each takes the exchange's pointer first. Numbers that say
+/// how a call went are 0 for success and otherwise a `BodyError` or a `SendError`.
 #[repr(C)]
 pub struct ExchangeTable {
     /// Describes the request.
@@ -185,7 +191,8 @@ pub struct ExchangeTable {
 /// A [`crate::exchange::Source`] as functions.
 #[repr(C)]
 pub struct SourceTable {
-    /// Puts the next exchange into `out`: 0 there is one, 1 nothing now, 2 closed. Waits for one where `wait` is not 0.
+    /// Puts the next exchange into `out`: 0 there is one, 1 nothing now, 2 closed. Waits for one where `wait`
+    /// is not 0.
     pub next: unsafe extern "C" fn(source: *const c_void, wait: u32, out: *mut *mut c_void) -> u32,
     /// How to talk to the exchanges of this source.
     pub exchange: *const ExchangeTable,

@@ -1,4 +1,5 @@
-//! The name that CPython gives its executables and directories: `python3.13`, and `python3.13t` without the GIL (PEP 703).
+//! The name that CPython gives its executables and directories: `python3.13`, and `python3.13t` without the
+//! GIL (PEP 703).
 
 use std::fmt;
 

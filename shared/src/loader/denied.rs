@@ -112,7 +112,8 @@ mod tests {
         let link = tree.0.join("link");
         std::os::unix::fs::symlink(closed.join("venv"), &link).unwrap();
         let file = tree.file("file", 0o200);
-        // Root may read everything: the thread becomes somebody else for the file system meanwhile (setfsuid(2)).
+        // Root may read everything: the thread becomes somebody else for the file system meanwhile
+        // (setfsuid(2)).
         let before = setfsuid(Uid::from_raw(54_321));
         let said = [&closed.join("venv/pyvenv.cfg"), &link, &file].map(|path| Denied::reading(path));
         setfsuid(before);

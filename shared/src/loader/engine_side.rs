@@ -30,13 +30,15 @@ impl std::fmt::Debug for RequestView {
     }
 }
 
-// SAFETY: an exchange may be used by any one thread at a time; its implementations are handed between threads by design.
+// SAFETY: an exchange may be used by any one thread at a time; its implementations are handed between threads
+// by design.
 unsafe impl Send for ForeignExchange {}
 
 /// Takes over an exchange that was handed to the engine.
 ///
 /// # Safety
-/// `exchange` belongs to `table`, was not ended, and is nobody else's from here on. `table` lives as long as the process.
+/// `exchange` belongs to `table`, was not ended, and is nobody else's from here on. `table` lives as long as
+/// the process.
 #[must_use]
 pub unsafe fn foreign_exchange(exchange: *mut c_void, table: *const ExchangeTable) -> ForeignExchange {
     let mut view = RequestView { mount: Bytes::EMPTY, head: Bytes::EMPTY, body_kind: 0, body: Bytes::EMPTY };
@@ -180,7 +182,8 @@ unsafe impl Sync for ForeignSource {}
 /// Takes over a source that was handed to the engine.
 ///
 /// # Safety
-/// `source` belongs to `table` and lives until it said that it is closed. `table` lives as long as the process.
+/// `source` belongs to `table` and lives until it said that it is closed. `table` lives as long as the
+/// process.
 #[must_use]
 pub unsafe fn foreign_source(source: *const c_void, table: *const SourceTable) -> ForeignSource {
     // SAFETY: the caller's promise.

@@ -135,7 +135,8 @@ pub fn engine_beside<T>(of: &'static T) -> Option<PathBuf> {
     {
         return None;
     }
-    // SAFETY: the dynamic linker's own string, which lives as long as the object; that is never unloaded (-z nodelete).
+    // SAFETY: the dynamic linker's own string, which lives as long as the object; that is never unloaded (-z
+    // nodelete).
     let file = unsafe { CStr::from_ptr(about.dli_fname) };
     let file = Path::new(OsStr::from_bytes(file.to_bytes()));
     Some(file.parent()?.join(ENGINE_FILE))
@@ -154,19 +155,21 @@ unsafe extern "C" fn write_log(level: u32, message: Bytes) {
 
 unsafe extern "C" fn take_report(state: *mut c_void, message: Bytes) {
     guard("report", (), || {
-        // SAFETY: `state` is the String that `start` lends for its call to the engine, and `message` the engine's.
+        // SAFETY: `state` is the String that `start` lends for its call to the engine, and `message` the
+        // engine's.
         let (text, message) = unsafe { (&mut *state.cast::<String>(), message.borrow()) };
         text.push_str(&String::from_utf8_lossy(message));
     });
 }
 
-/// Opens libpython and the engine's file and starts Python on the calling thread, which becomes its main thread: the one that
-/// [`Engine::stop`] has to be called on.
+/// Opens libpython and the engine's file and starts Python on the calling thread, which becomes its main
+/// thread: the one that [`Engine::stop`] has to be called on.
 ///
 /// # Errors
 /// A [`LoadError`]. Once Python was started, a second call fails.
 pub fn start(engine: &Path, start: &Start<'_>) -> Result<Engine, LoadError> {
-    // Python passes over what it may not read: a virtual environment's application would run without its packages.
+    // Python passes over what it may not read: a virtual environment's application would run without its
+    // packages.
     if let Some(denied) = start.python.reads.iter().find_map(|path| Denied::reading(path)) {
         return Err(LoadError::Denied(start.python.program.clone(), denied));
     }
@@ -220,8 +223,8 @@ fn symbol<T>(library: &Library, path: &Path, name: &[u8]) -> Result<Symbol<T>, L
         .map_err(|error| LoadError::Library { path: path.to_owned(), why: error.to_string() })
 }
 
-/// Opens libpython so that the engine and every extension module find its symbols (RTLD_GLOBAL), for as long as the process
-/// lives.
+/// Opens libpython so that the engine and every extension module find its symbols (RTLD_GLOBAL), for as long
+/// as the process lives.
 fn open_python(python: &Python) -> Result<(), LoadError> {
     // SAFETY: the type of the symbol is not used.
     if unsafe { Library::this().get::<*const c_void>(b"Py_IsInitialized\0") }.is_ok() {
@@ -236,7 +239,8 @@ fn open_python(python: &Python) -> Result<(), LoadError> {
     judge_version(python, &found)
 }
 
-/// Judges what `Py_GetVersion` says: version and build, as in `3.13.5 experimental free-threading build (main, ...)`.
+/// Judges what `Py_GetVersion` says: version and build, as in `3.13.5 experimental free-threading build
+/// (main, ...)`.
 fn judge_version(python: &Python, found: &str) -> Result<(), LoadError> {
     let version = found.split_whitespace().next().unwrap_or_default().to_owned();
     if found.contains("free-threading build") {
@@ -262,8 +266,8 @@ fn open_engine(path: &Path) -> Result<&'static EngineTable, LoadError> {
 }
 
 impl Engine {
-    /// Loads the application of packed mount entries ahead of its first request. `false` when that failed: the log has the
-    /// traceback, and the first request tries again.
+    /// Loads the application of packed mount entries ahead of its first request. `false` when that failed:
+    /// the log has the traceback, and the first request tries again.
     #[must_use]
     pub fn preload(&self, mount: &[u8]) -> bool {
         // SAFETY: the engine runs, and `mount` lives for the call.
@@ -282,7 +286,8 @@ impl Engine {
         unsafe { (self.table.call)(offer_exchange(exchange), exchange_table::<X>()) }
     }
 
-    /// Forks this process: the child's pid, `None` in the child. Has to be called on the thread that started Python.
+    /// Forks this process: the child's pid, `None` in the child. Has to be called on the thread that started
+    /// Python.
     ///
     /// # Errors
     /// [`ForkError`].
@@ -311,8 +316,9 @@ impl Engine {
         stack
     }
 
-    /// Ends Python: joins the application's threads for at most `patience`, runs atexit functions, flushes its streams. Has
-    /// to be called on the thread that started it; afterwards no Python code runs in this process.
+    /// Ends Python: joins the application's threads for at most `patience`, runs atexit functions, flushes
+    /// its streams. Has to be called on the thread that started it; afterwards no Python code runs in this
+    /// process.
     pub fn stop(&self, patience: Duration) {
         // SAFETY: the engine runs.
         unsafe { (self.table.stop)(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)) }

@@ -1,7 +1,7 @@
 //! Finding the libpython that a configured home asks for, without running or loading anything.
 //!
-//! A virtual environment is read, never executed: the server's master process may be root, and what lies in a virtual
-//! environment is its owner's.
+//! A virtual environment is read, never executed: the server's master process may be root, and what lies in a
+//! virtual environment is its owner's.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -22,13 +22,16 @@ pub struct Python {
     pub minor: u32,
     /// The shared library.
     pub library: PathBuf,
-    /// What `sys.executable` is to be; Python finds its prefix, and a virtual environment its packages, from this path.
+    /// What `sys.executable` is to be; Python finds its prefix, and a virtual environment its packages, from
+    /// this path.
     pub program: PathBuf,
-    /// What it reads when it starts, beside the library: where it may not, it starts without a word with other packages.
+    /// What it reads when it starts, beside the library: where it may not, it starts without a word with
+    /// other packages.
     pub reads: Vec<PathBuf>,
 }
 
-/// Why no Python can be loaded. Each message says what was looked for, where, and what to install or to write.
+/// Why no Python can be loaded. Each message says what was looked for, where, and what to install or to
+/// write.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LocateError {
     /// The home does not exist, or is a file.
@@ -104,8 +107,8 @@ pub enum LocateError {
     },
 }
 
-/// Finds the Python of a home: a virtual environment (it has a `pyvenv.cfg`), an installation's prefix, or, without one, the
-/// system's `python3`.
+/// Finds the Python of a home: a virtual environment (it has a `pyvenv.cfg`), an installation's prefix, or,
+/// without one, the system's `python3`.
 ///
 /// # Errors
 /// A [`LocateError`]; nothing was loaded.
@@ -211,8 +214,8 @@ fn virtual_environment(home: &Path, config: &Path, text: &str) -> Result<Python,
     })
 }
 
-/// What a free-threaded Python leaves in the virtual environments that it makes: its packages' directory, or (since 3.11) its own
-/// name as their `executable`.
+/// What a free-threaded Python leaves in the virtual environments that it makes: its packages' directory, or
+/// (since 3.11) its own name as their `executable`.
 fn is_free_threaded_environment(home: &Path, text: &str, gil: BuildName) -> bool {
     let free_threaded = BuildName { free_threaded: true, ..gil };
     let lib = home.join("lib");
@@ -253,8 +256,8 @@ fn library(
     free_threaded: impl FnOnce() -> LocateError,
 ) -> Result<PathBuf, LocateError> {
     let mut directories = library_directories(prefix);
-    // A Python elsewhere than in the system's directories that has no shared library of its own was built without one; the
-    // system's of the same version is another build, with other packages.
+    // A Python elsewhere than in the system's directories that has no shared library of its own was built
+    // without one; the system's of the same version is another build, with other packages.
     let is_systems = matches!(prefix.to_str(), Some("/" | "/usr" | "/usr/local"));
     if is_systems {
         for system in ["/usr", "/usr/local", "/"] {
@@ -271,8 +274,8 @@ fn library(
     let is_free_threaded = find(&format!("libpython3.{minor}t.so.1.0")).is_some()
         || has_standard_library(BuildName { minor, free_threaded: true })
             && !has_standard_library(BuildName { minor, free_threaded: false });
-    // Such a build has its own names for what it has, and `python3.13` as one more for its executable. The system's directories may
-    // have both builds.
+    // Such a build has its own names for what it has, and `python3.13` as one more for its executable. The
+    // system's directories may have both builds.
     if !is_systems && is_free_threaded {
         return Err(free_threaded());
     }

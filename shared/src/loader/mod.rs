@@ -1,5 +1,5 @@
-//! From a configured Python to a running engine: [`locate`] finds the libpython, [`load`] opens it and the engine,
-//! [`abi`] is the table over which they talk.
+//! From a configured Python to a running engine: [`locate`] finds the libpython, [`load`] opens it and the
+//! engine, [`abi`] is the table over which they talk.
 
 pub mod abi;
 pub mod build_name;

@@ -1,4 +1,5 @@
-//! A server module's half of the table: safe [`Exchange`]s and [`Source`]s, offered to the engine as C functions.
+//! A server module's half of the table: safe [`Exchange`]s and [`Source`]s, offered to the engine as C
+//! functions.
 
 use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
@@ -42,8 +43,8 @@ pub const fn offer_source<S: Source>() -> &'static SourceTable {
 /// Borrows the exchange behind a pointer.
 ///
 /// # Safety
-/// `exchange` came from [`offer_exchange`] with the same type, was not ended, and no other call on it is under way: the engine
-/// makes one call at a time.
+/// `exchange` came from [`offer_exchange`] with the same type, was not ended, and no other call on it is
+/// under way: the engine makes one call at a time.
 unsafe fn lent<'a, X: Exchange>(exchange: *mut c_void) -> &'a mut X {
     // SAFETY: the caller's promise is the contract of the table.
     unsafe { &mut *exchange.cast::<X>() }

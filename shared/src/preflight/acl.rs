@@ -4,7 +4,8 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Whether a directory has a list of its own (`setfacl -m u:name:x`). Who is in it is not looked at: the kernel will say.
+/// Whether a directory has a list of its own (`setfacl -m u:name:x`). Who is in it is not looked at: the
+/// kernel will say.
 pub(super) fn has_access_list(directory: &Path) -> bool {
     let Ok(path) = CString::new(directory.as_os_str().as_bytes()) else { return false };
     // SAFETY: both strings end with a zero and live as long as the call; with a size of 0 nothing is written.

@@ -1,4 +1,5 @@
-//! Whether a process group's user can get into its directories, as far as can be seen before anything is started.
+//! Whether a process group's user can get into its directories, as far as can be seen before anything is
+//! started.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -25,8 +26,8 @@ pub(super) fn check(conf: &ProcessGroup, identity: &Identity) -> Result<(), Syst
     conf.home.as_ref().map_or(Ok(()), |home| check_way("home", home, identity))
 }
 
-/// Judges whether a user may read what a Python reads when it starts: a virtual environment, a standard library, libpython. Root's
-/// own look, which may read everything, does not show it.
+/// Judges whether a user may read what a Python reads when it starts: a virtual environment, a standard
+/// library, libpython. Root's own look, which may read everything, does not show it.
 ///
 /// # Errors
 /// What is closed.
@@ -57,14 +58,15 @@ pub(super) fn check_python(python: &Python, identity: &Identity) -> Result<(), D
 /// # Errors
 /// What is closed.
 pub(crate) fn check_embedded_python(python: &Python, server: Option<(u32, u32)>) -> Result<(), Denied> {
-    // Without root this process has looked as who it is, and a server whose processes are root reads everything.
+    // Without root this process has looked as who it is, and a server whose processes are root reads
+    // everything.
     let Some(server) = server.filter(|(uid, _)| *uid != 0) else { return Ok(()) };
     Identity::of(&ProcessGroup::named("server"), Some(server))
         .map_or(Ok(()), |identity| check_python(python, &identity))
 }
 
-/// The directories on a way, the outermost first. Where links lead, every directory before the link has to be entered, and every one
-/// above its target.
+/// The directories on a way, the outermost first. Where links lead, every directory before the link has to be
+/// entered, and every one above its target.
 fn steps<'p>(path: &'p Path, resolved: &'p Path) -> Vec<&'p Path> {
     let mut steps: Vec<&Path> = path.ancestors().chain(resolved.ancestors()).collect();
     steps.sort_by_key(|step| step.as_os_str().len());
@@ -81,7 +83,8 @@ fn check_way(option: &'static str, path: &Path, identity: &Identity) -> Result<(
     Ok(())
 }
 
-/// Judges whether the server's processes get to the sockets' directory; `server` is their user, where the server is root.
+/// Judges whether the server's processes get to the sockets' directory; `server` is their user, where the
+/// server is root.
 ///
 /// # Errors
 /// A sentence for the administrator.
@@ -99,7 +102,8 @@ pub fn check_sockets_directory(directory: &Path, server: Option<(u32, u32)>) -> 
     })
 }
 
-/// A home is seen from inside of the chroot. Links are followed there only, so that nothing is said about what lies behind one.
+/// A home is seen from inside of the chroot. Links are followed there only, so that nothing is said about
+/// what lies behind one.
 fn check_home_below(root: &Path, home: &Path, identity: &Identity) -> Result<(), SystemError> {
     let mut step = root.to_owned();
     for part in home.components().filter(|part| *part != Component::RootDir) {
@@ -139,7 +143,8 @@ fn enter(
     })
 }
 
-/// Whether a mode gives somebody all of some permissions, of the one class that counts for them (path_resolution(7)).
+/// Whether a mode gives somebody all of some permissions, of the one class that counts for them
+/// (path_resolution(7)).
 fn permits(about: &Metadata, needed: u32, identity: &Identity) -> bool {
     let shift = if about.uid() == identity.uid.as_raw() {
         6

@@ -64,7 +64,8 @@ pub fn group(written: &str) -> Result<Gid, IdentityError> {
 }
 
 impl Identity {
-    /// Who the processes of a group are to be; `server` is the user of the server's own processes, where the server is root.
+    /// Who the processes of a group are to be; `server` is the user of the server's own processes, where the
+    /// server is root.
     ///
     /// # Errors
     /// No such user or group, or root.

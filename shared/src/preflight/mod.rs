@@ -1,4 +1,5 @@
-//! What a process group asks of the system, judged before anything is started: users, directories, the Python.
+//! What a process group asks of the system, judged before anything is started: users, directories, the
+//! Python.
 
 #[allow(unsafe_code)]
 mod acl;
@@ -117,7 +118,8 @@ pub enum SystemError {
     },
 }
 
-/// Judges what a group asks of the system. `server` is the user of the server's processes, where the server is root.
+/// Judges what a group asks of the system. `server` is the user of the server's processes, where the server
+/// is root.
 ///
 /// # Errors
 /// A [`SystemError`].

@@ -79,8 +79,8 @@ pub enum Side {
     Worker,
 }
 
-/// Reads one direction of a connection. It keeps at most one frame that has come in part, in no more memory than that frame
-/// takes; between frames it keeps no more than [`KEPT`].
+/// Reads one direction of a connection. It keeps at most one frame that has come in part, in no more memory
+/// than that frame takes; between frames it keeps no more than [`KEPT`].
 #[derive(Debug)]
 pub struct Reader {
     from: Side,
@@ -133,7 +133,8 @@ impl Reader {
         self.partial.capacity()
     }
 
-    /// The next frame, or portion of data. What was used is taken off the front of `input`; `None` when it is used up.
+    /// The next frame, or portion of data. What was used is taken off the front of `input`; `None` when it is
+    /// used up.
     ///
     /// # Errors
     /// A [`WireError`]; nothing may be read afterwards.

@@ -1,4 +1,5 @@
-//! Frames as bytes. Each function adds one frame to `into`, or the header of one whose data follows from elsewhere.
+//! Frames as bytes. Each function adds one frame to `into`, or the header of one whose data follows from
+//! elsewhere.
 
 use super::frame::{
     BodyMode, HEADER, Hello, Kind, LONGEST_CAUSE, LONGEST_DATA, LONGEST_HEAD, LONGEST_LOG, MAGIC,
@@ -7,8 +8,8 @@ use crate::exchange::BodyError;
 use crate::log::Level;
 use crate::wsgi::response::ResponseHead;
 
-/// The eight bytes before a frame of so many. Data frames ([`Kind::is_data`]) are written as these and the data behind them;
-/// `length` is at most [`LONGEST_DATA`].
+/// The eight bytes before a frame of so many. Data frames ([`Kind::is_data`]) are written as these and the
+/// data behind them; `length` is at most [`LONGEST_DATA`].
 #[must_use]
 pub const fn header(kind: Kind, exchange: u16, length: usize) -> [u8; HEADER] {
     debug_assert!(length <= LONGEST_DATA || !kind.is_data());
@@ -77,8 +78,8 @@ pub fn mark_file(bytes: &mut [u8], head: usize) {
     }
 }
 
-/// The response's head ([`Kind::Head`]), or an informational one. `false` when it is longer than a frame may be; nothing is
-/// written then.
+/// The response's head ([`Kind::Head`]), or an informational one. `false` when it is longer than a frame may
+/// be; nothing is written then.
 #[must_use]
 pub fn head(into: &mut Vec<u8>, kind: Kind, exchange: u16, head: ResponseHead<'_>) -> bool {
     if head.reason.len() + head.fields.len() + 16 > LONGEST_HEAD {

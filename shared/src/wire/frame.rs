@@ -1,7 +1,8 @@
 //! The frames: their kinds, their limits, and the header before each.
 //!
-//! Every frame begins with eight bytes: the length of what follows (u32), its kind (u8), a zero, and the number of the exchange
-//! that it belongs to (u16, from 1; 0 for what belongs to the connection). Numbers are little-endian: both ends are one machine.
+//! Every frame begins with eight bytes: the length of what follows (u32), its kind (u8), a zero, and the
+//! number of the exchange that it belongs to (u16, from 1; 0 for what belongs to the connection). Numbers are
+//! little-endian: both ends are one machine.
 
 use crate::exchange::BodyError;
 use crate::http::key::Key;
@@ -135,7 +136,8 @@ pub struct Header {
     pub exchange: u16,
 }
 
-/// What every build that numbers the keys of environ alike has in common, and no other (FNV-1a over their names).
+/// What every build that numbers the keys of environ alike has in common, and no other (FNV-1a over their
+/// names).
 #[must_use]
 pub fn fingerprint() -> u32 {
     Key::ALL
@@ -172,7 +174,8 @@ pub enum BodyMode {
     None = 0,
     /// It comes unasked.
     Pushed = 1,
-    /// A [`Frame::WantBody`] asks for one portion; what nobody asks for never comes, and the next request ends it.
+    /// A [`Frame::WantBody`] asks for one portion; what nobody asks for never comes, and the next request
+    /// ends it.
     Pulled = 2,
 }
 

@@ -1,5 +1,5 @@
-//! The order of frames: what may follow what. Each side holds the other to it, since a worker that was taken over must not
-//! confuse the server, nor a stranger at the socket the worker.
+//! The order of frames: what may follow what. Each side holds the other to it, since a worker that was taken
+//! over must not confuse the server, nor a stranger at the socket the worker.
 
 use super::decode::WireError;
 use super::frame::{BodyMode, Frame, Kind, Received, next_exchange};
@@ -45,8 +45,8 @@ impl ServerSide {
         Self { greeted: false, exchange: 0, state: Receiving::Idle, files: 0 }
     }
 
-    /// Begins the next exchange and says its number; `None` when one is open, or the worker takes no more. `head_only` is
-    /// said of a HEAD request.
+    /// Begins the next exchange and says its number; `None` when one is open, or the worker takes no more.
+    /// `head_only` is said of a HEAD request.
     pub fn begin(&mut self, head_only: bool) -> Option<u16> {
         if !matches!(self.state, Receiving::Idle) {
             return None;
@@ -181,7 +181,8 @@ impl WorkerSide {
         Self { greeted: false, exchange: 0, body_open: false, is_pulled: false }
     }
 
-    /// A connection whose hello has come and whose last exchange is known: one that another worker began with.
+    /// A connection whose hello has come and whose last exchange is known: one that another worker began
+    /// with.
     #[must_use]
     pub const fn resume(exchange: u16) -> Self {
         Self { greeted: true, exchange, body_open: false, is_pulled: false }

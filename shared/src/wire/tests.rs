@@ -165,7 +165,8 @@ fn what_has_to_be_zero_is() {
     let mut bytes = Vec::new();
     encode::hello(&mut bytes);
     encode::go_away(&mut bytes);
-    // The reserved byte of a header, the number of an exchange that there is none of, and a hello's own zeroes.
+    // The reserved byte of a header, the number of an exchange that there is none of, and a hello's own
+    // zeroes.
     let closing = bytes.len() - HEADER;
     for (at, kind) in [5, 6, HEADER + 6, HEADER + 7]
         .map(|at| (at, Kind::Hello))

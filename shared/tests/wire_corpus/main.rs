@@ -1,4 +1,5 @@
-//! The fuzz targets' corpus, without a fuzzer: every input that is kept goes through the same check (`shared/fuzz/check.rs`).
+//! The fuzz targets' corpus, without a fuzzer: every input that is kept goes through the same check
+//! (`shared/fuzz/check.rs`).
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! A server made of memory: exchanges that write down what the engine does with them, through the real loader and a real Python.
+//! A server made of memory: exchanges that write down what the engine does with them, through the real loader
+//! and a real Python.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up is to fail")]
 

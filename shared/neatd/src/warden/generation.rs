@@ -279,7 +279,8 @@ fn spawn(
     let memory = launch::memory().map_err(|error| text(&error))?;
     serde_json::to_writer(&memory, &zygote).map_err(|error| text(&error))?;
     let shown = launch::memory().map_err(|error| text(&error))?;
-    // Whoever gets hold of it can write numbers into it, which are judged, and not make it shorter, which would end all that map it.
+    // Whoever gets hold of it can write numbers into it, which are judged, and not make it shorter, which
+    // would end all that map it.
     shown.set_len(Scoreboard::size(slots, threads) as u64).map_err(|error| text(&error))?;
     launch::seal_size(&shown).map_err(|error| text(&error))?;
     let board = Scoreboard::map(&shown, slots, threads).map_err(|error| text(&error))?;

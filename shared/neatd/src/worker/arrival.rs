@@ -56,8 +56,8 @@ pub fn read(connection: &Connection, bytes: &[u8]) -> Result<Option<Arrival>, Op
             Ok(0) => Err(None),
             Ok(length) => {
                 let bytes = buffer.get(..length).unwrap_or_default();
-                // Without a request it goes on until nothing is there, or the end: the one event that is told may be of both the bytes
-                // and the end behind them, and nobody would look again.
+                // Without a request it goes on until nothing is there, or the end: the one event that is told
+                // may be of both the bytes and the end behind them, and nobody would look again.
                 let arrival = parse(&mut inbound, bytes).map_err(|error| Some(error.to_string()))?;
                 Ok((arrival, false))
             }

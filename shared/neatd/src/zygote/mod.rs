@@ -144,7 +144,8 @@ impl Zygote {
                 self.reap();
             }
             if orphaned {
-                // The supervisor is gone. This generation serves on until another has taken its place, or the server is gone.
+                // The supervisor is gone. This generation serves on until another has taken its place, or the
+                // server is gone.
                 if !leaving && (self.is_replaced() || self.lifeline.is_cut()) {
                     leaving = true;
                     self.signal_all(Signal::SIGTERM);
