@@ -8,7 +8,7 @@ use nginx_sys::{ngx_buf_t, ngx_chain_t, off_t};
 use super::links::{Chain, Link, Recycled, length_of};
 use super::request::Request;
 
-/// Buffers with their bytes. It belongs to what [`super::upstream::begin`] gives to the request's pool, and
+/// Buffers with their bytes. It belongs to what `upstream::begin` gives to the request's pool, and
 /// so lives as long as the chain that nginx has of it.
 pub struct RequestBuffers {
     request: Request,

@@ -2,7 +2,7 @@
 //! it may stand.
 //!
 //! The modules build their directive tables from [`DIRECTIVES`], both judge what is written with
-//! [`value::parse`], and the reference page is printed from the same table ([`reference`]).
+//! [`value::parse`], and the reference page is printed from the same table ([`mod@reference`]).
 
 pub mod alias;
 pub mod directives;
