@@ -1,5 +1,5 @@
-//! The build script of both modules: the options of their link, and for nginx's which nginx its bindings are of. The bindings have
-//! build scripts of their own (`apache_module/sys/build.rs`, `ngx_module/sys/build`).
+//! The build script of both modules: the options of their link, and for nginx's which nginx its bindings are
+//! of. The bindings have build scripts of their own (`apache_module/sys/build.rs`, `ngx_module/sys/build`).
 
 fn main() {
     println!("cargo::rerun-if-changed=../build.rs");

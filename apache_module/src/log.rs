@@ -1,4 +1,5 @@
-//! The engine's messages as lines of httpd's error log. httpd writes a line break as `\n`, so that each line is one of its own.
+//! The engine's messages as lines of httpd's error log. httpd writes a line break as `\n`, so that each line
+//! is one of its own.
 
 use shared::log::{Escaping, Level};
 

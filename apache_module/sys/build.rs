@@ -1,5 +1,5 @@
-//! Makes the bindings to httpd and APR from the headers of the machine, and compiles their macros (`src/macros.c`); says what to
-//! install where the headers are missing.
+//! Makes the bindings to httpd and APR from the headers of the machine, and compiles their macros
+//! (`src/macros.c`); says what to install where the headers are missing.
 
 use std::path::PathBuf;
 use std::process::Command;

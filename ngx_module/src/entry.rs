@@ -83,8 +83,8 @@ pub static ngx_module_names: Pointers<c_char, 2> =
 #[allow(non_upper_case_globals)]
 pub static ngx_module_order: Pointers<c_char, 1> = Pointers([std::ptr::null()]);
 
-/// Something that lies in this module's file. Not one of the exported tables: nginx has some of the same name, and the dynamic
-/// linker prefers those.
+/// Something that lies in this module's file. Not one of the exported tables: nginx has some of the same
+/// name, and the dynamic linker prefers those.
 pub(crate) fn lies_here() -> &'static ngx_http_module_t {
     &CONTEXT
 }

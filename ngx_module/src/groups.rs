@@ -78,7 +78,8 @@ fn restricted(request: &Request) -> Result<Runs<Arc<GroupAddress>>, Code> {
     Ok(Runs::Embedded)
 }
 
-/// Starts neatd, or tells it about a new configuration. What fails is logged; requests are answered with 502 then.
+/// Starts neatd, or tells it about a new configuration. What fails is logged; requests are answered with 502
+/// then.
 pub fn launch(cycle: Cycle<'_>) {
     if cycle::is_testing() {
         return;

@@ -1,4 +1,5 @@
-//! What the C edge knows of this module, under short names: its configurations, and the number under which a request is served.
+//! What the C edge knows of this module, under short names: its configurations, and the number under which a
+//! request is served.
 #![deny(unsafe_code)]
 
 use std::ffi::c_void;

@@ -1,6 +1,7 @@
 //! Log lines: their levels, as both servers know them, and how a message becomes lines.
 
-/// How much a log line matters. The numbers are syslog's (RFC 5424 section 6.2.1), which nginx and httpd both use.
+/// How much a log line matters. The numbers are syslog's (RFC 5424 section 6.2.1), which nginx and httpd both
+/// use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Level {
@@ -46,11 +47,12 @@ impl Level {
     }
 }
 
-/// How control characters of a message are written, so that what a client made an application print can neither forge a line nor
-/// steer the administrator's terminal.
+/// How control characters of a message are written, so that what a client made an application print can
+/// neither forge a line nor steer the administrator's terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escaping {
-    /// All of them but the tab are written out, as httpd does it (`\x1b`): for a server that writes bytes as they are.
+    /// All of them but the tab are written out, as httpd does it (`\x1b`): for a server that writes bytes as
+    /// they are.
     Control,
     /// The NUL alone: for a server that escapes by itself, but takes a NUL for the end.
     Nul,
@@ -70,8 +72,8 @@ impl Escaping {
     }
 }
 
-/// Splits a message into lines of at most `max` bytes, which a server does not cut off. Line ends at its end are not lines of their
-/// own.
+/// Splits a message into lines of at most `max` bytes, which a server does not cut off. Line ends at its end
+/// are not lines of their own.
 #[must_use]
 pub fn lines(message: &[u8], max: usize, escaping: Escaping) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();

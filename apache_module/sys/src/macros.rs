@@ -1,5 +1,5 @@
-//! What httpd's headers say as macros: functions are compiled from the headers (`macros.c`), and records that have to be constants of
-//! Rust's are compared with the headers' by a test.
+//! What httpd's headers say as macros: functions are compiled from the headers (`macros.c`), and records that
+//! have to be constants of Rust's are compared with the headers' by a test.
 
 use crate::{command_rec, module};
 

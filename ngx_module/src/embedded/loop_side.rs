@@ -1,4 +1,5 @@
-//! The event loop's side of an exchange: it alone touches nginx's request, and nginx's structures hold only its number.
+//! The event loop's side of an exchange: it alone touches nginx's request, and nginx's structures hold only
+//! its number.
 #![deny(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -329,7 +330,8 @@ impl LoopSide {
             Item::Data(bytes) if dropped => self.end.sent(bytes.len()),
             Item::Lent(_) | Item::File(..) if dropped => {}
             Item::Data(bytes) => output.add(self.request, bytes)?,
-            // Sent in its place among others, the loan would last until those are done, which may need the thread.
+            // Sent in its place among others, the loan would last until those are done, which may need the
+            // thread.
             Item::Lent(lent) if self.held.get() || self.request.may_have_fragments() => {
                 output.add(self.request, self.end.copy(lent))?;
             }
@@ -363,7 +365,8 @@ impl LoopSide {
             return Err(self.failed(code));
         }
         self.collect();
-        // All requests of a connection share one queue to the client, so that this may have sent what another one lent.
+        // All requests of a connection share one queue to the client, so that this may have sent what another
+        // one lent.
         let mut fragment = self.request;
         while let Some(page) = fragment.parent() {
             if let Some(side) = page.id().and_then(find) {

@@ -66,8 +66,8 @@ impl Output {
         Ok(())
     }
 
-    /// Closes what was added: it is to be flushed, or it is the response's last. Without anything added this is said by an empty
-    /// piece.
+    /// Closes what was added: it is to be flushed, or it is the response's last. Without anything added this
+    /// is said by an empty piece.
     pub fn close(&mut self, request: Request, last: bool) -> Result<(), NoMemory> {
         if self.fresh.is_empty() {
             let empty = self.piece(request)?;

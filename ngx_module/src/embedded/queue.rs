@@ -1,4 +1,5 @@
-//! The event loop's end of the queue that Python threads write to: how nginx is woken, and what keeps a leaving worker alive.
+//! The event loop's end of the queue that Python threads write to: how nginx is woken, and what keeps a
+//! leaving worker alive.
 #![deny(unsafe_code)]
 
 use std::cell::RefCell;

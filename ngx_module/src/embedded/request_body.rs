@@ -49,8 +49,8 @@ pub enum Progress {
     Untouched,
     /// It is being read.
     Reading,
-    /// nginx has all of it, and says so when it has put it together: what HTTP/2 does with a body that ended before anybody
-    /// began to read it, although it was to be handed on as it comes.
+    /// nginx has all of it, and says so when it has put it together: what HTTP/2 does with a body that ended
+    /// before anybody began to read it, although it was to be handed on as it comes.
     Complete,
 }
 

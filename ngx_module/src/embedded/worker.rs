@@ -280,8 +280,8 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Ends Python in a worker that leaves. Threads that do not end in time stay behind: the process ends under them, without
-/// running destructors.
+/// Ends Python in a worker that leaves. Threads that do not end in time stay behind: the process ends under
+/// them, without running destructors.
 pub fn stop() {
     let Some(worker) = WORKER.get() else { return };
     let deadline = Instant::now() + EXIT_TIMEOUT;

@@ -1,13 +1,14 @@
 //! Whether the nginx that runs is the one that this module was built for.
 //!
-//! nginx compares its version and a signature of its options with those of a module that it loads. It cannot know of a build whose
-//! headers differ all the same: one with a distribution's or a vendor's patches, or a module that was made from the headers of
-//! another. So the module asks the running nginx itself: it has nginx's own functions allocate and fill what the module looks into,
-//! in a pool of its own, and compares the sizes and a few values. What is allocated only for a request is looked at with the first
-//! one of a process.
+//! nginx compares its version and a signature of its options with those of a module that it loads. It cannot
+//! know of a build whose headers differ all the same: one with a distribution's or a vendor's patches, or a
+//! module that was made from the headers of another. So the module asks the running nginx itself: it has
+//! nginx's own functions allocate and fill what the module looks into, in a pool of its own, and compares the
+//! sizes and a few values. What is allocated only for a request is looked at with the first one of a process.
 //!
-//! Not known at run time are the sizes of what this module allocates for nginx (`ngx_http_upstream_conf_t`, `ngx_event_pipe_t`). The
-//! build holds them, as all others, to what nginx's C compiler makes of the headers (`nginx-sys`).
+//! Not known at run time are the sizes of what this module allocates for nginx (`ngx_http_upstream_conf_t`,
+//! `ngx_event_pipe_t`). The build holds them, as all others, to what nginx's C compiler makes of the headers
+//! (`nginx-sys`).
 
 use std::ffi::{CStr, c_void};
 use std::mem::{ManuallyDrop, size_of};
@@ -55,7 +56,8 @@ const fn same(what: &'static str, ours: usize, theirs: usize) -> Result<(), Anot
     if ours == theirs { Ok(()) } else { Err(AnotherNginx { what, ours, theirs }) }
 }
 
-/// How far it is from one address to another; for what is not behind it some number that nothing has as a size.
+/// How far it is from one address to another; for what is not behind it some number that nothing has as a
+/// size.
 fn between<A, B>(from: *const A, to: *const B) -> usize {
     to.addr().wrapping_sub(from.addr())
 }
@@ -184,7 +186,8 @@ unsafe fn check_cycle<M: Module>(cycle: *const ngx_cycle_t) -> Result<(), Anothe
 /// # Safety
 /// `cycle` is one that nginx initialises.
 unsafe fn check_core_conf(pool: &Pool, cycle: *const ngx_cycle_t) -> Result<(), AnotherNginx> {
-    // SAFETY: the function only allocates, from the pool of what it is handed: a copy of the cycle with our pool.
+    // SAFETY: the function only allocates, from the pool of what it is handed: a copy of the cycle with our
+    // pool.
     unsafe {
         let mut copy = ManuallyDrop::new(cycle.read());
         copy.pool = pool.0;
@@ -199,8 +202,8 @@ unsafe fn check_core_conf(pool: &Pool, cycle: *const ngx_cycle_t) -> Result<(), 
 /// # Safety
 /// `cf` is of a callback of an HTTP module.
 unsafe fn check_http(pool: &Pool, cf: *mut ngx_conf_t) -> Result<(), AnotherNginx> {
-    // SAFETY: the functions only allocate, from the pools of what they are handed: a copy with ours. The contexts have an entry for
-    // each module, at its index.
+    // SAFETY: the functions only allocate, from the pools of what they are handed: a copy with ours. The
+    // contexts have an entry for each module, at its index.
     unsafe {
         let mut copy = ManuallyDrop::new(cf.read());
         copy.pool = pool.0;
@@ -260,7 +263,8 @@ const UNSEEN: u8 = 0;
 const RIGHT: u8 = 1;
 const WRONG: u8 = 2;
 
-/// Compares requests and their parts, with the first one of this process; `false` after a difference was found.
+/// Compares requests and their parts, with the first one of this process; `false` after a difference was
+/// found.
 ///
 /// # Errors
 /// The first difference.
@@ -306,8 +310,8 @@ fn look_at(r: &ngx_http_request_t) -> Result<(), AnotherNginx> {
 /// The first difference.
 pub fn check_upstream(request: &Request) -> Result<(), AnotherNginx> {
     let r = request.get();
-    // SAFETY: a request has a pool, and an upstream since it was made, which is the newest thing in the pool if it lies in its first
-    // block or in the one that is allocated from.
+    // SAFETY: a request has a pool, and an upstream since it was made, which is the newest thing in the pool
+    // if it lies in its first block or in the one that is allocated from.
     unsafe {
         let Some(u) = r.upstream.as_ref() else { return Ok(()) };
         let mut block = r.pool;

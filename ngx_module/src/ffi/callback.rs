@@ -1,8 +1,9 @@
 //! Functions of ours, as nginx's pointers to functions.
 //!
-//! A function that nginx calls takes a type of this edge in the place of nginx's pointer: `Option<Request>` is a pointer to a request
-//! that may be null, and so on. Both are passed alike (`#[repr(transparent)]` and the niche of a pointer that is never null), and
-//! what the type promises of its pointer is what nginx promises of the argument. So nobody else has to handle the pointer.
+//! A function that nginx calls takes a type of this edge in the place of nginx's pointer: `Option<Request>`
+//! is a pointer to a request that may be null, and so on. Both are passed alike (`#[repr(transparent)]` and
+//! the niche of a pointer that is never null), and what the type promises of its pointer is what nginx
+//! promises of the argument. So nobody else has to handle the pointer.
 
 use std::ffi::{c_char, c_void};
 use std::mem::transmute;
@@ -72,6 +73,7 @@ type MergePointer = unsafe extern "C" fn(*mut ngx_conf_t, *mut c_void, *mut c_vo
 /// # Safety
 /// `L` is what the module's `create_loc_conf` makes.
 pub const unsafe fn merge_loc<L>(merge: MergeLoc<L>) -> Option<MergePointer> {
-    // SAFETY: as for `configuration`; the two are different ones, and nothing else refers to them during the call.
+    // SAFETY: as for `configuration`; the two are different ones, and nothing else refers to them during the
+    // call.
     Some(unsafe { transmute::<MergeLoc<L>, MergePointer>(merge) })
 }

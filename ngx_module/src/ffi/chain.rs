@@ -60,8 +60,8 @@ impl Piece {
     }
 
     fn point(&mut self, start: *const u8, length: usize) {
-        // SAFETY: the buffer is ours until it is given to nginx. `memory` says that nobody may write into the bytes, so that
-        // the `*mut` is for the type only; `bytes` or the lender keeps them in place.
+        // SAFETY: the buffer is ours until it is given to nginx. `memory` says that nobody may write into the
+        // bytes, so that the `*mut` is for the type only; `bytes` or the lender keeps them in place.
         unsafe {
             let buffer = self.buffer().as_mut();
             buffer.start = start.cast_mut();
@@ -84,12 +84,13 @@ impl Piece {
         self.lent = Some(lent);
     }
 
-    /// Fills the piece with a part of a file, which the request's pool closes; `false` when nginx has no memory.
+    /// Fills the piece with a part of a file, which the request's pool closes; `false` when nginx has no
+    /// memory.
     pub fn fill_file(&mut self, request: Request, file: OwnedFd, offset: u64, length: u64) -> bool {
         let (Ok(from), Ok(length)) = (off_t::try_from(offset), off_t::try_from(length)) else { return false };
         let pool = request.pool();
-        // SAFETY: the request lives, and with it its pool; the descriptor goes to the pool's cleanup only when everything that
-        // could fail has succeeded.
+        // SAFETY: the request lives, and with it its pool; the descriptor goes to the pool's cleanup only
+        // when everything that could fail has succeeded.
         unsafe {
             let Some(nginx_file) = file_of(pool, &file, request) else { return false };
             let cleanup = ngx_pool_cleanup_add(pool, size_of::<ngx_pool_cleanup_file_t>());
@@ -116,7 +117,8 @@ impl Piece {
         unsafe { self.buffer().as_mut().set_flush(1) };
     }
 
-    /// Says that the response ends here, as `ngx_http_send_special` does: a subrequest's end is not that of the response.
+    /// Says that the response ends here, as `ngx_http_send_special` does: a subrequest's end is not that of
+    /// the response.
     pub fn set_last(&mut self, request: Request) {
         let empty = self.left() == 0;
         // SAFETY: the buffer is ours until it is given to nginx.
@@ -160,7 +162,8 @@ impl Request {
     /// Gives nginx a chain, or asks it to go on with what it has.
     pub fn output(self, first: Option<&Piece>) -> Code {
         let chain: *mut ngx_chain_t = first.map_or(std::ptr::null_mut(), Piece::as_chain);
-        // SAFETY: the request lives; the chain's pieces stay until nginx has sent them (`output.rs`) or the pool goes.
+        // SAFETY: the request lives; the chain's pieces stay until nginx has sent them (`output.rs`) or the
+        // pool goes.
         unsafe { ngx_http_output_filter(self.raw(), chain) }
     }
 }

@@ -18,8 +18,8 @@ impl ComplexValue {
     /// Compiles `text`; `None` when that failed, which nginx has logged.
     pub fn compile(conf: &Conf<'_>, text: &[u8]) -> Option<Self> {
         let mut text = conf.copy(text)?;
-        // SAFETY: zeroes are an empty ngx_http_complex_value_t, and an empty request to compile; both are filled before use.
-        // The text is of the configuration's pool and NUL-terminated.
+        // SAFETY: zeroes are an empty ngx_http_complex_value_t, and an empty request to compile; both are
+        // filled before use. The text is of the configuration's pool and NUL-terminated.
         unsafe {
             let mut compiled: ngx_http_complex_value_t = std::mem::zeroed();
             let mut compile: ngx_http_compile_complex_value_t = std::mem::zeroed();
@@ -38,7 +38,8 @@ impl ComplexValue {
     /// The value for a request; `None` when that failed, which nginx has logged.
     pub fn evaluate<'r>(&self, request: &'r Request) -> Option<&'r [u8]> {
         let mut value = ngx_str_t::empty();
-        // SAFETY: the request lives; nginx reads the compiled value only, and puts the result into the request's pool.
+        // SAFETY: the request lives; nginx reads the compiled value only, and puts the result into the
+        // request's pool.
         unsafe {
             let compiled = (&raw const self.compiled).cast_mut();
             (ngx_http_complex_value(request.raw(), compiled, &raw mut value) == OK).then(|| bytes_of(value))

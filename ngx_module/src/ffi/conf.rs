@@ -88,7 +88,8 @@ impl<'a> Conf<'a> {
         post: *mut c_void,
     ) -> Result<(), Refusal> {
         let mut command = ngx_command_t { name: self.name(), post, ..ngx_command_t::empty() };
-        // SAFETY: the caller's promise; a setter looks at the command only while it runs, and what it returns is `NGX_CONF_OK`,
+        // SAFETY: the caller's promise; a setter looks at the command only while it runs, and what it returns
+        // is `NGX_CONF_OK`,
         // `NGX_CONF_ERROR` or a text of nginx's own.
         unsafe {
             let said = setter(self.raw(), &raw mut command, place);
@@ -160,13 +161,15 @@ impl<'a> Conf<'a> {
 
     /// A module's configuration of the process.
     pub fn main_of<M: Module>(&self) -> Option<&'a mut M::Main> {
-        // SAFETY: of that type, as [`Module`] says; the configuration is read by one thread, and callbacks do not nest.
+        // SAFETY: of that type, as [`Module`] says; the configuration is read by one thread, and callbacks do
+        // not nest.
         unsafe { (*self.context().main_conf.add(context_index::<M>())).cast::<M::Main>().as_mut() }
     }
 
     /// The user and the group of nginx's workers, where nginx is root.
     pub fn server_user(&self) -> Option<(u32, u32)> {
-        // SAFETY: asks for a number; the core module's configuration is read before `http`, and a user is named before it is needed.
+        // SAFETY: asks for a number; the core module's configuration is read before `http`, and a user is
+        // named before it is needed.
         unsafe {
             if libc::geteuid() != 0 {
                 return None;

@@ -19,7 +19,8 @@ pub const EMERGENCY: u32 = nginx_sys::NGX_LOG_EMERG;
 
 /// Writes one line.
 pub(super) fn write(log: *mut ngx_log_t, level: u32, line: &[u8]) {
-    // SAFETY: a log lives as long as its cycle or connection; the format takes a length and a pointer to so many bytes.
+    // SAFETY: a log lives as long as its cycle or connection; the format takes a length and a pointer to so
+    // many bytes.
     unsafe {
         if log.is_null() || (*log).log_level < level as ngx_uint_t {
             return;
@@ -58,8 +59,8 @@ pub fn is_testing() -> bool {
     unsafe { nginx_sys::ngx_test_config != 0 }
 }
 
-/// Whether this is a process that a master forked, whatever for. With `master_process off` there is one process, which is its
-/// own master.
+/// Whether this is a process that a master forked, whatever for. With `master_process off` there is one
+/// process, which is its own master.
 pub fn is_child() -> bool {
     // SAFETY: a plain number, set before any module runs in a process.
     let process = unsafe { ngx_process };
@@ -114,7 +115,8 @@ impl<'a> Cycle<'a> {
 
     /// A module's configuration of the process; `None` where there is no `http` block.
     pub fn main_conf_of<M: Module>(self) -> Option<&'a M::Main> {
-        // SAFETY: `http`'s context, at its module's index, is an ngx_http_conf_ctx_t, and has an entry for each module.
+        // SAFETY: `http`'s context, at its module's index, is an ngx_http_conf_ctx_t, and has an entry for
+        // each module.
         unsafe {
             let index = ngx_http_module.index;
             let context: *const ngx_http_conf_ctx_t = (*self.0.conf_ctx.add(index)).cast();
@@ -124,7 +126,8 @@ impl<'a> Cycle<'a> {
 
     /// The error log of the process: its file, if it is one, and the level up to which lines are written.
     pub fn error_log(self) -> (Option<std::path::PathBuf>, u32) {
-        // SAFETY: a cycle has a log for as long as it lives; its file has a name, which is empty for standard error.
+        // SAFETY: a cycle has a log for as long as it lives; its file has a name, which is empty for standard
+        // error.
         unsafe {
             let log = &*self.0.log;
             let name = log.file.as_ref().map(|file| super::bytes_of(file.name)).unwrap_or_default();

@@ -41,7 +41,8 @@ impl<'a> Location<'a> {
         self.core.handler.is_some()
     }
 
-    /// Sets the handler. A location that ends in a slash answers the path without it with a redirect, as for nginx's own
+    /// Sets the handler. A location that ends in a slash answers the path without it with a redirect, as for
+    /// nginx's own
     /// `_pass` directives.
     pub fn set_handler(&mut self, handler: ngx_http_handler_pt) {
         self.core.handler = handler;

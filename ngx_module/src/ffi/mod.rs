@@ -1,7 +1,8 @@
-//! The C edge: nginx's structures behind types with safe methods. Nothing outside this folder (and `entry.rs`, where nginx
-//! calls in) holds a raw pointer of nginx's.
+//! The C edge: nginx's structures behind types with safe methods. Nothing outside this folder (and
+//! `entry.rs`, where nginx calls in) holds a raw pointer of nginx's.
 //!
-//! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types here hold
+//! One rule keeps all of it sound: nginx's structures are touched on the event loop's thread only. The types
+//! here hold
 //! `NonNull` and are therefore neither `Send` nor `Sync`; what crosses threads is in `shared::relay`.
 
 pub mod built_for;

@@ -1,12 +1,14 @@
-//! What this edge has to know of the module that uses it: nginx's record of it, and the types of its configurations. It is said in one
-//! place, outside of this folder, so that nothing in here names what lies above.
+//! What this edge has to know of the module that uses it: nginx's record of it, and the types of its
+//! configurations. It is said in one place, outside of this folder, so that nothing in here names what lies
+//! above.
 
 use nginx_sys::ngx_module_t;
 
 /// A module of nginx's `http`.
 ///
 /// # Safety
-/// `record` is the record that nginx loaded, and under its index lie configurations of these types: made by its `create_main_conf` and
+/// `record` is the record that nginx loaded, and under its index lie configurations of these types: made by
+/// its `create_main_conf` and
 /// `create_loc_conf`, or null where those failed.
 pub unsafe trait Module {
     /// What its `create_main_conf` makes.

@@ -20,8 +20,8 @@ pub fn id_from_pointer(data: *mut std::ffi::c_void) -> Option<Id> {
     Id::from_bits(data.addr() as u64)
 }
 
-/// A request. Valid on the loop's thread from the handler's call until it is finalized or its cleanup ran; whoever keeps one
-/// longer forgets it there.
+/// A request. Valid on the loop's thread from the handler's call until it is finalized or its cleanup ran;
+/// whoever keeps one longer forgets it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Request(NonNull<ngx_http_request_t>);
@@ -43,8 +43,8 @@ impl Cleanup {
 }
 
 impl Connection {
-    /// Runs what was posted while a request was worked on (`ngx_http_run_posted_requests`), as every event handler of nginx has
-    /// to; also when the request is gone.
+    /// Runs what was posted while a request was worked on (`ngx_http_run_posted_requests`), as every event
+    /// handler of nginx has to; also when the request is gone.
     pub fn run_posted_requests(self) {
         // SAFETY: connections live in the cycle's table; nginx looks at `destroyed` first.
         unsafe { ngx_http_run_posted_requests(self.0.as_ptr()) };
@@ -57,7 +57,8 @@ impl Request {
     }
 
     pub(crate) fn get(&self) -> &ngx_http_request_t {
-        // SAFETY: valid, as the type says; the borrow ends before nginx is called again, which only `Request`'s methods do.
+        // SAFETY: valid, as the type says; the borrow ends before nginx is called again, which only
+        // `Request`'s methods do.
         unsafe { self.0.as_ref() }
     }
 
@@ -134,15 +135,17 @@ impl Request {
         id_from_pointer(entry)
     }
 
-    /// Notes the number under which this request is served, and arranges that both ends of the request are told: the first when it
-    /// cannot be answered any more, the second when its memory goes. `None` when nginx has no memory.
+    /// Notes the number under which this request is served, and arranges that both ends of the request are
+    /// told: the first when it cannot be answered any more, the second when its memory goes. `None` when
+    /// nginx has no memory.
     pub fn attach_to<M: Module>(
         self,
         id: Id,
         gone: unsafe extern "C" fn(*mut std::ffi::c_void),
         freed: unsafe extern "C" fn(*mut std::ffi::c_void),
     ) -> Option<Cleanup> {
-        // Where nginx has a pointer for a handler there is a number, which leads nowhere once the request is gone.
+        // Where nginx has a pointer for a handler there is a number, which leads nowhere once the request is
+        // gone.
         let data = std::ptr::without_provenance_mut(usize::try_from(id.to_bits()).ok()?);
         // SAFETY: the request lives, and with it its pool; nobody follows the pointer.
         unsafe {
@@ -209,13 +212,15 @@ impl Request {
         self.get().buffered() != 0 || self.connection_ref().buffered() != 0
     }
 
-    /// Whether other requests of the same connection send first: a page waits for its fragment, a fragment for those before it.
+    /// Whether other requests of the same connection send first: a page waits for its fragment, a fragment
+    /// for those before it.
     pub fn waits_for_its_turn(self) -> bool {
         self.connection_ref().data != self.raw().cast()
     }
 
-    /// Whether a filter may ask for another request in the middle of this response (`ngx_http_subrequest`): those of nginx's filters
-    /// that do it keep the body for it, and those that read the bytes want them in memory.
+    /// Whether a filter may ask for another request in the middle of this response (`ngx_http_subrequest`):
+    /// those of nginx's filters that do it keep the body for it, and those that read the bytes want them in
+    /// memory.
     pub fn may_have_fragments(self) -> bool {
         self.get().preserve_body() != 0 || self.get().filter_need_in_memory() != 0
     }
@@ -274,8 +279,8 @@ impl Request {
         super::OK
     }
 
-    /// Makes sure that a response without a length is not taken for a whole one when it is cut: where the framing does not
-    /// show it (HTTP/1.0, no chunks) the connection is reset.
+    /// Makes sure that a response without a length is not taken for a whole one when it is cut: where the
+    /// framing does not show it (HTTP/1.0, no chunks) the connection is reset.
     pub fn reset_at_close(self) {
         let request = self.get();
         let framed = request.chunked() != 0 || request.headers_out.content_length_n >= 0;

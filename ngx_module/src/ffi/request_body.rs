@@ -95,7 +95,8 @@ impl Request {
         !self.get().headers_in.expect.is_null() && self.get().expect_tested() == 0
     }
 
-    /// Begins to read the body; `then` is called when all of it is there, or, `unbuffered`, when reading has begun.
+    /// Begins to read the body; `then` is called when all of it is there, or, `unbuffered`, when reading has
+    /// begun.
     pub fn read_client_body(self, unbuffered: bool, then: ngx_http_client_body_handler_pt) -> Code {
         if unbuffered {
             self.change(|request| request.set_request_body_no_buffering(1));
@@ -123,15 +124,16 @@ impl Request {
         self.body_parts().all(|part| matches!(part, Part::Memory(_)))
     }
 
-    /// Takes what nginx has read of an unbuffered body, so that it can read on; `false` when a part lies in a file that cannot be
-    /// read. One lies there where HTTP/2 had the whole body already, which it has room for in memory, and
+    /// Takes what nginx has read of an unbuffered body, so that it can read on; `false` when a part lies in a
+    /// file that cannot be read. One lies there where HTTP/2 had the whole body already, which it has room
+    /// for in memory, and
     /// `client_body_in_file_only` is on.
     pub fn take_body_parts(&self, mut take: impl FnMut(&[u8])) -> bool {
         let Some(mut body) = self.body() else { return true };
         let pool = self.pool();
         let mut whole = true;
-        // SAFETY: the links are of the request's pool; a used buffer is one whose `pos` is its `last`, and a used link goes
-        // back to the pool (`ngx_free_chain`).
+        // SAFETY: the links are of the request's pool; a used buffer is one whose `pos` is its `last`, and a
+        // used link goes back to the pool (`ngx_free_chain`).
         unsafe {
             let mut link = std::mem::replace(&mut body.as_mut().bufs, std::ptr::null_mut());
             while !link.is_null() {
@@ -173,8 +175,9 @@ impl Request {
         self.set_read_handler(Some(ngx_http_block_reading));
     }
 
-    /// Sees to a body that nobody read, so that the connection can be kept. A client that waits for `100 Continue` is not told to
-    /// go on; whether it sends the body all the same cannot be known, so that its connection is not kept.
+    /// Sees to a body that nobody read, so that the connection can be kept. A client that waits for `100
+    /// Continue` is not told to go on; whether it sends the body all the same cannot be known, so that its
+    /// connection is not kept.
     pub fn discard_body(self) -> Code {
         if self.expects_continue() {
             self.change(|request| {
@@ -186,7 +189,8 @@ impl Request {
         unsafe { ngx_http_discard_request_body(self.raw()) }
     }
 
-    /// Says, before the head leaves, that a connection whose client still waits for `100 Continue` is not kept.
+    /// Says, before the head leaves, that a connection whose client still waits for `100 Continue` is not
+    /// kept.
     pub fn close_if_expecting(self) {
         if self.expects_continue() && self.get().http_version < nginx_sys::NGX_HTTP_VERSION_20 as usize {
             self.change(|request| request.set_keepalive(0));

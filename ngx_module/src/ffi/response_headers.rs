@@ -80,7 +80,8 @@ unsafe fn add(
     array: &mut nginx_sys::ngx_array_t,
     header: *mut ngx_table_elt_t,
 ) -> bool {
-    // SAFETY: an array without elements was not made yet; its elements are pointers to headers, as nginx makes them.
+    // SAFETY: an array without elements was not made yet; its elements are pointers to headers, as nginx
+    // makes them.
     unsafe {
         if array.elts.is_null() {
             let made = nginx_sys::ngx_array_create(pool, 1, size_of::<*mut ngx_table_elt_t>());
@@ -110,8 +111,8 @@ impl Request {
         }
     }
 
-    /// Sets the status and, where the application gave a reason, the whole line. `false`, here and below, when nginx has no
-    /// memory.
+    /// Sets the status and, where the application gave a reason, the whole line. `false`, here and below,
+    /// when nginx has no memory.
     pub fn set_status(self, status: u16, reason: &[u8]) -> bool {
         let line = if reason.is_empty() {
             Some(ngx_str_t::empty())
@@ -138,7 +139,8 @@ impl Request {
         });
     }
 
-    /// Sets the type. `essence` is how long it is without its parameters where those have a charset, which stands at
+    /// Sets the type. `essence` is how long it is without its parameters where those have a charset, which
+    /// stands at
     /// `charset` then: nginx's filters want to know both.
     pub fn set_content_type(
         self,
@@ -171,7 +173,8 @@ impl Request {
     /// Adds a header.
     pub fn add_header(self, slot: Slot, name: &[u8], value: &[u8]) -> bool {
         let (Some(key), Some(value)) = (self.copy(name), self.copy(value)) else { return false };
-        // SAFETY: the list is the request's; the new element is written before anyone reads it. Zeroes are a valid header.
+        // SAFETY: the list is the request's; the new element is written before anyone reads it. Zeroes are a
+        // valid header.
         let header = self.change(|request| unsafe {
             let header: *mut ngx_table_elt_t = ngx_list_push(&raw mut request.headers_out.headers).cast();
             if !header.is_null() {

@@ -1,8 +1,8 @@
 //! Signals in a worker that has threads.
 //!
-//! nginx's handlers set a flag and rely on `epoll_wait` being interrupted; a signal that the kernel gives to another thread
-//! does not do that. Blocking signals in those threads is no way out: their children would inherit the mask. So each handler is
-//! wrapped: off the main thread the signal is sent on to it.
+//! nginx's handlers set a flag and rely on `epoll_wait` being interrupted; a signal that the kernel gives to
+//! another thread does not do that. Blocking signals in those threads is no way out: their children would
+//! inherit the mask. So each handler is wrapped: off the main thread the signal is sent on to it.
 
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
@@ -39,7 +39,8 @@ fn set(signal: c_int, action: &libc::sigaction) {
     unsafe { libc::sigaction(signal, action, std::ptr::null_mut()) };
 }
 
-/// Runs `start`, which may change how SIGXFSZ and SIGPIPE are handled, and puts that back (Python's start does).
+/// Runs `start`, which may change how SIGXFSZ and SIGPIPE are handled, and puts that back (Python's start
+/// does).
 pub fn keeping<R>(start: impl FnOnce() -> R) -> R {
     let kept = [libc::SIGXFSZ, libc::SIGPIPE].map(|signal| (signal, current(signal)));
     let result = start();
@@ -51,7 +52,8 @@ pub fn keeping<R>(start: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Wraps nginx's handlers with `handler`, and leaves SIGCHLD to the applications: nginx's handler would reap their children.
+/// Wraps nginx's handlers with `handler`, and leaves SIGCHLD to the applications: nginx's handler would reap
+/// their children.
 pub fn wrap(handler: Handler) {
     // SAFETY: getpid has no precondition; zeroes are a sigaction with the default handling.
     let default: libc::sigaction = unsafe {
@@ -73,14 +75,14 @@ pub fn wrap(handler: Handler) {
     }
 }
 
-/// Handles a signal: on the main thread as nginx does, on another by sending it on; in a child that an application forked as a
-/// process does that has no handler, since nginx's would make it immune.
+/// Handles a signal: on the main thread as nginx does, on another by sending it on; in a child that an
+/// application forked as a process does that has no handler, since nginx's would make it immune.
 ///
 /// # Safety
 /// The kernel handed these over.
 pub unsafe fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: only calls that are allowed in a signal handler; the original was a handler of nginx's with three arguments
-    // (nginx sets SA_SIGINFO).
+    // SAFETY: only calls that are allowed in a signal handler; the original was a handler of nginx's with
+    // three arguments (nginx sets SA_SIGINFO).
     unsafe {
         let own = libc::getpid();
         if own != WORKER.load(Ordering::Relaxed) {
@@ -105,7 +107,8 @@ pub fn on_main_thread() -> bool {
     unsafe { libc::syscall(libc::SYS_gettid) == libc::c_long::from(libc::getpid()) }
 }
 
-/// Makes `exit` leave at once from here on: threads of Python still run, and destructors would pull the ground from under them.
+/// Makes `exit` leave at once from here on: threads of Python still run, and destructors would pull the
+/// ground from under them.
 pub fn leave_without_destructors(leave: extern "C" fn()) {
     // SAFETY: atexit takes any function.
     unsafe { libc::atexit(leave) };

@@ -1,4 +1,5 @@
-//! How another thread wakes the loop: an eventfd among nginx's connections. And the timer that keeps a leaving worker alive.
+//! How another thread wakes the loop: an eventfd among nginx's connections. And the timer that keeps a
+//! leaving worker alive.
 
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 
@@ -33,7 +34,8 @@ impl Waker {
     /// What the system said.
     pub fn connect(handler: ngx_event_handler_pt) -> std::io::Result<(Self, WakeConnection)> {
         let waker = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        // nginx closes its end; ours stays open, so that a late thread never writes to what the number stands for next.
+        // nginx closes its end; ours stays open, so that a late thread never writes to what the number stands
+        // for next.
         let end = waker.as_fd().try_clone_to_owned()?;
         let connection = WakeConnection::open(end, handler)?;
         Ok((Self(waker), connection))
@@ -51,8 +53,8 @@ impl Waker {
 
 impl WakeConnection {
     fn open(end: OwnedFd, handler: ngx_event_handler_pt) -> std::io::Result<Self> {
-        // SAFETY: called in the worker, whose cycle has connections and an event method. The connection is closed again where it
-        // cannot be used, and with it the descriptor.
+        // SAFETY: called in the worker, whose cycle has connections and an event method. The connection is
+        // closed again where it cannot be used, and with it the descriptor.
         unsafe {
             let log = (*ngx_cycle).log;
             let connection = ngx_get_connection(end.as_raw_fd(), log);

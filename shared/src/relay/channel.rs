@@ -1,5 +1,6 @@
-//! What lies between the two ends of an exchange: a Python thread puts the response in and takes the body out, the event loop does
-//! the opposite. Both only lock for a moment; only the thread waits, and never without an end.
+//! What lies between the two ends of an exchange: a Python thread puts the response in and takes the body
+//! out, the event loop does the opposite. Both only lock for a moment; only the thread waits, and never
+//! without an end.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -16,7 +17,8 @@ use crate::wsgi::response::OwnedResponseHead;
 
 /// How many bytes of a response may wait for the client before the thread does.
 pub const WINDOW: usize = 128 * 1024;
-/// The window of a response that waits for another one (a page for its fragment): that one may need the thread.
+/// The window of a response that waits for another one (a page for its fragment): that one may need the
+/// thread.
 pub const HELD_WINDOW: usize = 16 * 1024 * 1024;
 /// How long a thread waits for a response that waits for another one.
 const HELD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,7 +42,8 @@ pub enum Item {
     End(End),
 }
 
-/// What the loop takes at once. Whatever becomes of it, no thread waits for it: a loan that is dropped is returned.
+/// What the loop takes at once. Whatever becomes of it, no thread waits for it: a loan that is dropped is
+/// returned.
 #[derive(Debug, Default)]
 pub struct Taken {
     /// Parts of the response, in order.
@@ -263,8 +266,8 @@ impl Channel {
     }
 }
 
-/// The event loop's end of an exchange. A thread that still uses the other end learns from the drop of this one that the server is
-/// done with the request.
+/// The event loop's end of an exchange. A thread that still uses the other end learns from the drop of this
+/// one that the server is done with the request.
 #[derive(Debug)]
 pub struct LoopEnd(Arc<Channel>);
 
@@ -281,7 +284,8 @@ impl LoopEnd {
         &self.0
     }
 
-    /// Takes what the thread put in. The response stays where it is while the server is busy with what came before.
+    /// Takes what the thread put in. The response stays where it is while the server is busy with what came
+    /// before.
     #[must_use]
     pub fn take(&self, response_too: bool) -> Taken {
         let mut state = lock(&self.0.state);
@@ -339,8 +343,8 @@ impl LoopEnd {
         self.0.changed.notify_all();
     }
 
-    /// Says that the exchange cannot go on: nothing is taken from the thread any more, and it does not wait any longer. Bytes that
-    /// the server still points to stay on loan until they are dropped.
+    /// Says that the exchange cannot go on: nothing is taken from the thread any more, and it does not wait
+    /// any longer. Bytes that the server still points to stay on loan until they are dropped.
     pub fn close(&self, why: SendError) {
         let dropped = Self::close_state(lock(&self.0.state), why);
         if dropped.is_some() {

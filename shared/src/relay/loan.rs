@@ -1,7 +1,8 @@
 //! Bytes of a Python thread that the event loop sends from where they lie.
 //!
-//! A loan is a value. Wherever it is dropped (in the queue, in the hands of a loop that failed before it came to it, with the chain
-//! of buffers that pointed to it) its thread goes on; there is no call that could be forgotten.
+//! A loan is a value. Wherever it is dropped (in the queue, in the hands of a loop that failed before it came
+//! to it, with the chain of buffers that pointed to it) its thread goes on; there is no call that could be
+//! forgotten.
 
 use super::channel::Channel;
 use super::sync::Arc;
@@ -21,7 +22,8 @@ impl Lent {
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: [`lend`] does not return, and its borrow of the bytes does not end, before this value is dropped.
+        // SAFETY: [`lend`] does not return, and its borrow of the bytes does not end, before this value is
+        // dropped.
         unsafe { std::slice::from_raw_parts(self.start, self.length) }
     }
 

@@ -1,5 +1,6 @@
-//! Log lines that wait for the event loop, which alone may write them. They are bounded: an application that prints faster than the
-//! server writes loses lines, and is told how many, but takes no memory and never waits (it would wait with the GIL).
+//! Log lines that wait for the event loop, which alone may write them. They are bounded: an application that
+//! prints faster than the server writes loses lines, and is told how many, but takes no memory and never
+//! waits (it would wait with the GIL).
 
 /// How much of one request's lines may wait.
 pub const REQUEST_LIMIT: usize = 256 * 1024;
@@ -28,7 +29,8 @@ impl<L> LogQueue<L> {
         self.messages.is_empty()
     }
 
-    /// Adds a message, or counts it as dropped. What is longer than the whole queue may be is cut where nothing else waits.
+    /// Adds a message, or counts it as dropped. What is longer than the whole queue may be is cut where
+    /// nothing else waits.
     pub fn push(&mut self, level: L, message: &[u8]) {
         let cost = message.len() + size_of::<(L, Vec<u8>)>();
         if !self.messages.is_empty() && self.bytes + cost > self.limit {

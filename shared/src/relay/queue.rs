@@ -1,5 +1,5 @@
-//! The only way from Python threads to the event loop: threads queue what they have to say and wake the loop, the loop goes through
-//! the queue.
+//! The only way from Python threads to the event loop: threads queue what they have to say and wake the loop,
+//! the loop goes through the queue.
 
 use super::channel::Channel;
 use super::log_queue::{LogQueue, PROCESS_LIMIT};

@@ -1,5 +1,5 @@
-//! The requests in flight, each under a number: a server's structures and the threads know only that, so that a request that is gone
-//! leaves a number that leads nowhere.
+//! The requests in flight, each under a number: a server's structures and the threads know only that, so that
+//! a request that is gone leaves a number that leads nowhere.
 
 use std::rc::Rc;
 
@@ -59,7 +59,8 @@ impl<T> Registry<T> {
         self.slots.iter().filter_map(|(_, request)| request.clone()).collect()
     }
 
-    /// Adds what `make` makes under its number, and counts it as in flight. `None` when there are no numbers left.
+    /// Adds what `make` makes under its number, and counts it as in flight. `None` when there are no numbers
+    /// left.
     pub fn add(&mut self, make: impl FnOnce(Id) -> T) -> Option<Rc<T>> {
         let index = match self.free.pop() {
             Some(index) => index,
@@ -81,7 +82,8 @@ impl<T> Registry<T> {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// Gives a number back, and hands out what stood under it: the caller drops that when the registry is free again.
+    /// Gives a number back, and hands out what stood under it: the caller drops that when the registry is
+    /// free again.
     #[must_use]
     pub fn remove(&mut self, id: Id) -> Option<Rc<T>> {
         let slot = self.slots.get_mut(id.index as usize)?;

@@ -154,7 +154,8 @@ fn no_thread_waits_for_a_loop_that_failed_at_any_step() {
                 // The client takes all of it.
                 fake.chain.clear();
             };
-            // nginx closes the channel when it ends the request, and frees the chain later; or the request goes all at once.
+            // nginx closes the channel when it ends the request, and frees the chain later; or the request
+            // goes all at once.
             if let (Some(why), true) = (failed, is_closed_first) {
                 fake.end.close(why);
             }

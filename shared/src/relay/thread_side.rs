@@ -20,7 +20,8 @@ pub trait EventLoop {
     /// Has the loop look at `channel`. May not block.
     fn announce(&self, channel: &Arc<Channel>);
 
-    /// Runs `wait`, which blocks, so that other threads take requests meanwhile (see [`crate::backlog::Backlog::away`]).
+    /// Runs `wait`, which blocks, so that other threads take requests meanwhile (see
+    /// [`crate::backlog::Backlog::away`]).
     fn away<R>(&self, wait: impl FnOnce() -> R) -> R;
 }
 
