@@ -1,5 +1,5 @@
-/* What httpd's and APR's headers say as macros, as functions that bindgen sees. macros.c has them compiled from the headers of the
- * machine, so that the header decides what they do. */
+/* What the headers of httpd and APR say as macros, as functions that bindgen sees. macros.c has them compiled from
+ * the headers of the machine, so that the header decides what they do. */
 #ifndef NEAT_MACROS_H
 #define NEAT_MACROS_H
 
