@@ -12,7 +12,8 @@ use crate::conf::{Alias, DirectoryConf, Pattern, ServerConf};
 use crate::ffi::{Pool, Regex};
 use crate::groups;
 
-/// Takes a directive. There is a server's configuration where it stands outside of every section (`<Directory>`, `<Location>`). `written_at` is its file and line.
+/// Takes a directive. There is a server's configuration where it stands outside of every section
+/// (`<Directory>`, `<Location>`). `written_at` is its file and line.
 ///
 /// # Errors
 /// A sentence for the administrator; httpd puts file, line and the directive's name before it.

@@ -20,8 +20,8 @@ use shared::wsgi::environ::{self, ServerRequest};
 use crate::ffi::{Request, banner};
 
 thread_local! {
-    /// What the thread's last requests were mounted at. The script is the request's: a directory may be mounted, or AddHandler
-    /// may say what a script is.
+    /// What the thread's last requests were mounted at. The script is the request's: a directory may be
+    /// mounted, or AddHandler may say what a script is.
     static MOUNTS: RefCell<MountCache> = const { RefCell::new(MountCache::new()) };
 }
 
@@ -109,8 +109,8 @@ impl ServerRequest for HttpdRequest<'_> {
         self.request.scheme()
     }
 
-    /// mod_ssl sets it. As with mod_wsgi, a server behind a proxy that ends TLS sets it with `SetEnvIf X-Forwarded-Proto https
-    /// HTTPS=on`.
+    /// mod_ssl sets it. As with mod_wsgi, a server behind a proxy that ends TLS sets it with `SetEnvIf
+    /// X-Forwarded-Proto https HTTPS=on`.
     fn https(&self) -> Option<&[u8]> {
         self.request.variable(c"HTTPS")
     }

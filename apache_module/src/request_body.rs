@@ -25,7 +25,8 @@ impl<'r> RequestBody<'r> {
         Self { brigade: request.brigade(), ended: false, failed: None, filter_responded: false }
     }
 
-    /// Reads the next part; 0 is the end. httpd answers `Expect: 100-continue` in its own filter when it is first asked.
+    /// Reads the next part; 0 is the end. httpd answers `Expect: 100-continue` in its own filter when it is
+    /// first asked.
     ///
     /// # Errors
     /// A body that does not come whole fails, and goes on failing.
@@ -61,8 +62,8 @@ impl<'r> RequestBody<'r> {
                 Some(Kind::Data) => {}
                 None => {
                     self.brigade.fill(request.input_filters(), into.len())?;
-                    // A filter that finds the body bad ends the response instead of us. Where the head was out already it reports
-                    // no error, and what came so far would be taken for the whole.
+                    // A filter that finds the body bad ends the response instead of us. Where the head was
+                    // out already it reports no error, and what came so far would be taken for the whole.
                     if request.is_response_ended() {
                         return Err(AP_FILTER_ERROR);
                     }

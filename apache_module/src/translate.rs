@@ -1,4 +1,5 @@
-//! From a URL to a script (`WSGIScriptAlias`). The rest of httpd treats the script as a file: `<Directory>` and `<Location>` apply.
+//! From a URL to a script (`WSGIScriptAlias`). The rest of httpd treats the script as a file: `<Directory>`
+//! and `<Location>` apply.
 
 #![deny(unsafe_code)]
 

@@ -26,8 +26,8 @@ use crate::ffi::conf::Conf;
 use crate::ffi::cycle;
 use crate::ffi::request::Request;
 use crate::ffi::upstream_conf::{Caches, UpstreamConf, WrittenTimeouts};
-use crate::groups;
-use crate::upstream::{GroupAddress, merge};
+use crate::group_address::{self, GroupAddress};
+use crate::upstream::merge;
 
 /// The configuration of the process.
 pub struct MainConf {
@@ -158,8 +158,8 @@ fn names_one_host(name: &[u8]) -> bool {
 }
 
 impl LocConf {
-    /// Inherits unset values from the context around it, and fills in defaults. `None` when the configuration is refused, which
-    /// was logged.
+    /// Inherits unset values from the context around it, and fills in defaults. `None` when the configuration
+    /// is refused, which was logged.
     pub fn merge(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
         let mut location = conf.location();
         self.settings = self.settings.merge(&outer.settings);
@@ -210,7 +210,7 @@ impl LocConf {
             self.group = Group::Variable(Rc::new(ComplexValue::compile(conf, written.as_bytes())?));
         } else if let Choice::Named(name) = Choice::read(&written) {
             match main.groups.find(&name) {
-                Ok(group) => self.group = Group::Named(Arc::new(groups::address(main, group))),
+                Ok(group) => self.group = Group::Named(Arc::new(GroupAddress::of(&main.process, group))),
                 Err(error) => {
                     conf.refuse(&format!("\"wsgi_process_group\": {error}"));
                     return None;
@@ -226,7 +226,7 @@ impl LocConf {
         let timeouts = match &self.group {
             Group::Named(group) => group.timeouts,
             // Each of them has its own, which a request brings along.
-            Group::Embedded | Group::Variable(_) => groups::timeouts(&ProcessGroup::named("")),
+            Group::Embedded | Group::Variable(_) => group_address::timeouts(&ProcessGroup::named("")),
         };
         let intercept_errors = self.settings.error_override();
         merge::set_defaults(&mut self.upstream, &outer.upstream, conf, timeouts, intercept_errors)
@@ -264,7 +264,7 @@ impl LocConf {
                 // The engine notices changes; that the script is still there is looked at once a second.
                 let now = cycle::seconds();
                 if self.seen_at.get() != now {
-                    see(target)?;
+                    check_exists(target)?;
                     self.seen_at.set(now);
                 }
                 match &self.packed {
@@ -275,7 +275,7 @@ impl LocConf {
             Some(Pass::Variable(value)) => {
                 let written = value.evaluate(request).ok_or(NoMount::Value)?;
                 let (target, callable) = mount::parse_target(&String::from_utf8_lossy(written))?;
-                see(&target)?;
+                check_exists(&target)?;
                 Ok(self.recently_packed(&self.mount_of(&target, callable.as_deref(), group)))
             }
         }
@@ -286,7 +286,7 @@ impl LocConf {
     }
 }
 
-fn see(target: &Target) -> Result<(), NoMount> {
+fn check_exists(target: &Target) -> Result<(), NoMount> {
     match target {
         Target::Script(path) => {
             std::fs::metadata(path).map_err(|why| NoMount::Missing { path: path.clone(), why })?;
@@ -307,7 +307,6 @@ pub fn is_there(mount: &Packed) -> bool {
 /// # Errors
 /// There is no Python that can be loaded, or no engine.
 pub fn init_main(main: &mut MainConf) -> Result<(), String> {
-    groups::check(main)?;
     if !main.is_used {
         return Ok(());
     }

@@ -18,8 +18,9 @@ use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::Conf;
 use crate::ffi::upstream_directives::DIRECTIVES as UPSTREAM;
 
-/// How many directives there are, by their names alone. A length is part of a type, and what a type needs must not mention the
-/// tables: they hold the address of the module, whose type the compiler then wants, and that has this length in it.
+/// How many directives there are, by their names alone. A length is part of a type, and what a type needs
+/// must not mention the tables: they hold the address of the module, whose type the compiler then wants, and
+/// that has this length in it.
 const fn count() -> usize {
     let (mut count, mut index) = (UPSTREAM_DIRECTIVES.len(), 0);
     while index < DIRECTIVES.len() {

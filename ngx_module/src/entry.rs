@@ -14,6 +14,7 @@ use crate::directives;
 use crate::embedded::{loop_side, worker};
 use crate::ffi::conf::{CONF_ERROR, CONF_OK, Conf, Refusal, name_of};
 use crate::ffi::cycle::Cycle;
+use crate::ffi::module::Module;
 use crate::ffi::request::{Request, id_from_pointer};
 use crate::ffi::{ERROR, OK, built_for, signal};
 use crate::groups;
@@ -45,6 +46,19 @@ pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
+/// This module, for the C edge.
+pub struct Wsgi;
+
+// SAFETY: the record above, whose `create_main_conf` and `create_loc_conf` make these types.
+unsafe impl Module for Wsgi {
+    type Main = MainConf;
+    type Loc = LocConf;
+
+    fn record() -> *const ngx_module_t {
+        &raw const ngx_http_wsgi_module
+    }
+}
+
 /// A table of pointers that C only reads.
 #[repr(transparent)]
 pub struct Pointers<T, const N: usize>([*const T; N]);
@@ -69,12 +83,6 @@ pub static ngx_module_names: Pointers<c_char, 2> =
 #[allow(non_upper_case_globals)]
 pub static ngx_module_order: Pointers<c_char, 1> = Pointers([std::ptr::null()]);
 
-/// Our place in a request's and a location's arrays.
-pub(crate) fn module_index() -> usize {
-    // SAFETY: nginx writes it once, before it calls anything of ours.
-    unsafe { ngx_http_wsgi_module.ctx_index }
-}
-
 /// Something that lies in this module's file. Not one of the exported tables: nginx has some of the same name, and the dynamic
 /// linker prefers those.
 pub(crate) fn lies_here() -> &'static ngx_http_module_t {
@@ -85,7 +93,7 @@ unsafe extern "C" fn before_configuration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard("before_configuration", ERROR, || {
         // SAFETY: nginx's own, for this call.
         let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
-        match built_for::check(conf) {
+        match built_for::check::<Wsgi>(conf) {
             Ok(()) => OK,
             Err(why) => {
                 conf.refuse(&why.to_string());
@@ -177,7 +185,7 @@ unsafe extern "C" fn on_configured(cf: *mut ngx_conf_t) -> ngx_int_t {
         let Some(conf) = (unsafe { Conf::from_raw(cf) }) else { return ERROR };
         let Some(main) = conf.main() else { return ERROR };
         main.server_user = conf.server_user();
-        match conf::init_main(main) {
+        match groups::check(main).and_then(|()| conf::init_main(main)) {
             Ok(()) => OK,
             Err(why) => {
                 conf.refuse_all(&why);

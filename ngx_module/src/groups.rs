@@ -1,14 +1,9 @@
 //! Daemon mode in nginx: the groups of the configuration, and neatd beside the master.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use shared::conf::group::ProcessGroup;
 use shared::conf::groups::Runs;
-use shared::launch::handover::{Handover, socket_path};
+use shared::launch::handover::Handover;
 use shared::launch::{FILE, Neatd};
 use shared::log::Level;
 
@@ -16,36 +11,13 @@ use crate::conf::{Group, LocConf, MainConf, engine_file};
 use crate::ffi::Code;
 use crate::ffi::cycle::{self, Cycle};
 use crate::ffi::request::Request;
-use crate::ffi::upstream_conf::Timeouts;
+use crate::group_address::{GroupAddress, socket_prefix};
 use crate::log;
-use crate::upstream::GroupAddress;
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
 /// neatd, as the master holds it: over reloads, and until the last of its workers is gone.
 static NEATD: Mutex<Option<Neatd>> = Mutex::new(None);
-
-/// Where the sockets are, unless the configuration says so: with nginx's pid file.
-fn prefix(main: &MainConf) -> PathBuf {
-    let pid = Path::new(OsStr::from_bytes(nginx_sys::NGX_PID_PATH.to_bytes()));
-    main.process.socket_prefix(pid.parent().unwrap_or_else(|| Path::new("/run")))
-}
-
-/// How nginx's upstream reaches a group.
-pub fn address(main: &MainConf, group: &ProcessGroup) -> GroupAddress {
-    let path = socket_path(&prefix(main), &group.name);
-    GroupAddress { name: group.name.clone(), path, timeouts: timeouts(group) }
-}
-
-/// How long nginx waits for a group.
-pub fn timeouts(group: &ProcessGroup) -> Timeouts {
-    let millis = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX >> 2);
-    Timeouts {
-        connect: millis(group.connect_timeout),
-        send: millis(group.socket_timeout),
-        read: millis(group.response_socket_timeout),
-    }
-}
 
 /// Judges the groups, while the configuration is read.
 ///
@@ -62,7 +34,7 @@ pub fn check(main: &MainConf) -> Result<(), String> {
             neatd.display()
         ));
     }
-    main.groups.check(&prefix(main), main.server_user)
+    main.groups.check(&socket_prefix(&main.process), main.server_user)
 }
 
 /// Lets go, in a process that the master forked, of what only the master may tell neatd something through.
@@ -89,7 +61,7 @@ pub fn choose(request: &Request, conf: &LocConf) -> Result<Runs<Arc<GroupAddress
     let value = String::from_utf8_lossy(value);
     match main.groups.chosen_by_variable(&value, conf.settings.restrict_process()) {
         Ok(Runs::Embedded) => restricted(request),
-        Ok(Runs::Group(group)) => Ok(Runs::Group(Arc::new(address(main, group)))),
+        Ok(Runs::Group(group)) => Ok(Runs::Group(Arc::new(GroupAddress::of(&main.process, group)))),
         Err(error) => {
             log::request(*request, Level::Error, error.to_string().as_bytes());
             Err(INTERNAL_SERVER_ERROR)
@@ -126,7 +98,7 @@ pub fn launch(cycle: Cycle<'_>) {
     let conf = Handover {
         server: "nginx".to_owned(),
         server_version: cycle::VERSION,
-        prefix: prefix(main),
+        prefix: socket_prefix(&main.process),
         server_user: main.server_user,
         error_log,
         log_level,

@@ -1,4 +1,5 @@
 //! Taking a request: what is answered at once, and how the others come to a thread.
+#![deny(unsafe_code)]
 
 use std::sync::Arc;
 
@@ -17,9 +18,8 @@ use crate::entry;
 use crate::ffi::request::Request;
 use crate::ffi::response_headers::Slot;
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for};
-use crate::request;
-use crate::upstream::{self, GroupAddress};
-use crate::{groups, log};
+use crate::group_address::GroupAddress;
+use crate::{groups, log, request, upstream};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 

@@ -15,10 +15,10 @@ mod embedded;
 mod entry;
 #[allow(unsafe_code)]
 mod ffi;
+mod group_address;
 mod groups;
 mod handler;
 mod log;
+mod module;
 mod request;
 mod upstream;
-
-pub(crate) use entry::module_index;

@@ -14,11 +14,13 @@ use shared::wsgi::environ::{self, ServerRequest};
 use crate::conf::LocConf;
 use crate::ffi::request::Request;
 
-/// What is asked where the answer is to be cached: it will be everybody's, so that nothing of one client's own may shape it.
+/// What is asked where the answer is to be cached: it will be everybody's, so that nothing of one client's
+/// own may shape it.
 pub struct ForCache {
     /// A HEAD request asks for the whole answer.
     pub as_get: bool,
-    /// The time of a cached answer that has expired; empty where the group need not be asked whether that still holds.
+    /// The time of a cached answer that has expired; empty where the group need not be asked whether that
+    /// still holds.
     pub last_modified: Vec<u8>,
     /// Its tag, as above.
     pub etag: Vec<u8>,
@@ -136,7 +138,8 @@ impl ServerRequest for NginxRequest<'_> {
         root.transpose()
     }
 
-    /// Where the answer is to be cached: without the client's own conditions, with those of the answer that has expired.
+    /// Where the answer is to be cached: without the client's own conditions, with those of the answer that
+    /// has expired.
     fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let is_cached = self.for_cache.is_some();
         let sent = self.request.headers().filter(move |(name, _)| !is_cached || !is_conditional(name));

@@ -62,6 +62,7 @@ def test_application_is_imported_once_and_forked(site):
 
 def test_titles_say_what_a_process_is(site):
     """What ps shows."""
+    assert site.ask("/about").status == 200
     assert len(site.neatd("keeper")) == len(site.neatd("supervisor")) == len(site.neatd("zygote app")) == 1
     titles = {processes.command_line(pid)[0] for pid in site.daemon_workers()}
     assert titles == {"(wsgi:app)"}

@@ -273,5 +273,9 @@ def test_rotated_log_is_written_anew(start):
     assert "printed by the application" not in moved.read_text()
     if site.is_daemon:
         # What belongs to no request is neatd's own to write.
+        until(
+            lambda: len(site.neatd("zygote app")) == 1 and site.daemon_workers(),
+            lambda: f"the one generation to serve, not {site.neatd('zygote app')}",
+        )
         os.kill(site.daemon_workers()[0], signal.SIGKILL)
         until(lambda: "was ended by SIGKILL" in site.place.error_log.read_text(), lambda: moved.read_text()[-2000:])

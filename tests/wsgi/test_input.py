@@ -100,9 +100,9 @@ OPERATION = st.one_of(
 BODY = st.lists(st.sampled_from([b"\n", b"a", b"bc", b"\r\n", b"\0", b"\xff", b"x" * 30, b"y" * 9000]), max_size=20)
 
 
-def check_operations(site, prefix: str, body: bytes, operations: list, in_chunks: int) -> None:
-    """The same calls on wsgi.input and on io.BytesIO give the same results."""
-    model, expected = io.BytesIO(body), []
+def results(model: io.BufferedIOBase, operations: list) -> list:
+    """What the calls give on one of the standard library's files."""
+    expected = []
     for name, *arguments in operations:
         if name == "iterate":
             expected.append([line.decode("latin-1") for line in model])
@@ -112,11 +112,18 @@ def check_operations(site, prefix: str, body: bytes, operations: list, in_chunks
             result = getattr(model, name)(*arguments)
             expected.append([line.decode("latin-1") for line in result] if isinstance(result, list)
                             else result.decode("latin-1"))  # fmt: skip
+    return expected
+
+
+def check_operations(site, prefix: str, body: bytes, operations: list, in_chunks: int) -> None:
+    """The same calls on wsgi.input and on io.BytesIO give the same results, or, where the body was not at hand when the request
+    began, those of io.BufferedReader: readlines() goes on where the lines so far are as long as the hint, and BytesIO's ends."""
+    expected = [results(model, operations) for model in (io.BytesIO(body), io.BufferedReader(io.BytesIO(body)))]
     with site.wire() as wire:
         field = "X-Operations: " + json.dumps(operations)
         answer = post(wire, f"{prefix}/operations", body, field, in_chunks=in_chunks)
         assert answer.status == 200, answer
-        assert json.loads(answer.body) == expected
+        assert json.loads(answer.body) in expected
         assert wire.ask("/ignores").body == b"not read", "the connection is not usable afterwards"
 
 

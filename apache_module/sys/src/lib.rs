@@ -1,7 +1,7 @@
 //! httpd's and APR's C interface, as their headers on this machine have it.
 //!
-//! The bindings are made by the root `build.rs`. Beside them stands what bindgen drops: macros ([`macros`]). Nothing here is safe,
-//! and nothing here decides anything.
+//! The bindings are made by `build.rs`. Beside them stands what bindgen drops: macros ([`macros`]), compiled from the headers too.
+//! Nothing here is safe, and nothing here decides anything.
 
 #[allow(
     non_camel_case_types,

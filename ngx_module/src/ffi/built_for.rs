@@ -20,12 +20,13 @@ use nginx_sys::{
     ngx_core_module_t, ngx_create_pool, ngx_create_temp_buf, ngx_cycle_t, ngx_destroy_pool, ngx_event_t,
     ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module,
     ngx_http_core_srv_conf_t, ngx_http_module_t, ngx_http_request_t, ngx_http_server_name_t,
-    ngx_http_upstream_t, ngx_http_variable_t, ngx_listening_t, ngx_open_file_t, ngx_pool_cleanup_add,
-    ngx_pool_cleanup_t, ngx_pool_t, ngx_shm_zone_t, ngx_table_elt_t,
+    ngx_http_upstream_t, ngx_http_variable_t, ngx_listening_t, ngx_open_file_t, ngx_pnalloc,
+    ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_pool_t, ngx_shm_zone_t, ngx_table_elt_t,
 };
 
 use super::conf::Conf;
 use super::cycle::Cycle;
+use super::module::Module;
 use super::request::Request;
 
 /// The running nginx is another one.
@@ -71,6 +72,14 @@ impl Pool {
         (!pool.is_null()).then_some(Self(pool))
     }
 
+    /// Whether what is allocated lies in the pool's block, one behind the other.
+    fn allocates_in_order(&self) -> bool {
+        let before = self.next();
+        // SAFETY: the pool lives.
+        let allocated = unsafe { ngx_pnalloc(self.0, 8) };
+        std::ptr::addr_eq(allocated, before) && between(before, self.next()) == 8
+    }
+
     /// Where the next allocation goes.
     fn next(&self) -> *const u8 {
         // SAFETY: the pool lives; it has one block, since little is allocated in it.
@@ -89,14 +98,19 @@ impl Drop for Pool {
 ///
 /// # Errors
 /// The first difference.
-pub fn check(conf: Conf<'_>) -> Result<(), AnotherNginx> {
+pub fn check<M: Module>(conf: Conf<'_>) -> Result<(), AnotherNginx> {
     // SAFETY: nginx's own, during a callback. Each step relies only on what the steps before it found right.
     unsafe {
         let cf = conf.raw();
         check_identity()?;
         let Some(pool) = Pool::new((*cf).log) else { return Ok(()) };
-        check_memory(&pool, (*cf).log)?;
-        check_cycle((*cf).cycle)?;
+        check_pool(&pool, (*cf).log)?;
+        check_cycle::<M>((*cf).cycle)?;
+        if !pool.allocates_in_order() {
+            // Made for tools that look for memory errors: NGX_DEBUG_PALLOC, or OpenResty's patch "no pool".
+            return Ok(());
+        }
+        check_memory(&pool)?;
         check_core_conf(&pool, (*cf).cycle)?;
         check_http(&pool, cf)
     }
@@ -116,13 +130,20 @@ fn check_identity() -> Result<(), AnotherNginx> {
 
 /// # Safety
 /// `log` lives.
-unsafe fn check_memory(pool: &Pool, log: *mut nginx_sys::ngx_log_t) -> Result<(), AnotherNginx> {
+unsafe fn check_pool(pool: &Pool, log: *mut nginx_sys::ngx_log_t) -> Result<(), AnotherNginx> {
     // SAFETY: of a living pool.
     unsafe {
         let raw = pool.0;
         same("ngx_pool_t.d.end", Pool::SIZE, between(raw, (*raw).d.end))?;
         same("the size of ngx_pool_t", size_of::<ngx_pool_t>(), between(raw, (*raw).d.last))?;
-        same("ngx_pool_t.log (1: set)", 1, usize::from(std::ptr::eq((*raw).log, log)))?;
+        same("ngx_pool_t.log (1: set)", 1, usize::from(std::ptr::eq((*raw).log, log)))
+    }
+}
+
+fn check_memory(pool: &Pool) -> Result<(), AnotherNginx> {
+    // SAFETY: of a living pool.
+    unsafe {
+        let raw = pool.0;
         let array = ngx_array_create(raw, 1, 8);
         let Some(made) = array.as_ref() else { return Ok(()) };
         same("the size of ngx_array_t", size_of::<ngx_array_t>(), between(array, made.elts))?;
@@ -142,14 +163,14 @@ unsafe fn check_memory(pool: &Pool, log: *mut nginx_sys::ngx_log_t) -> Result<()
 
 /// # Safety
 /// `cycle` is one that nginx initialises.
-unsafe fn check_cycle(cycle: *const ngx_cycle_t) -> Result<(), AnotherNginx> {
+unsafe fn check_cycle<M: Module>(cycle: *const ngx_cycle_t) -> Result<(), AnotherNginx> {
     // SAFETY: the caller's promise; what is compared are numbers and addresses.
     unsafe {
         let cycle = &*cycle;
         same("the size of ngx_listening_t", size_of::<ngx_listening_t>(), cycle.listening.size)?;
         same("the size of ngx_open_file_t", size_of::<ngx_open_file_t>(), cycle.open_files.size)?;
         same("the size of ngx_shm_zone_t", size_of::<ngx_shm_zone_t>(), cycle.shared_memory.size)?;
-        let ours = &raw const crate::entry::ngx_http_wsgi_module;
+        let ours = M::record();
         let index = (*ours).index;
         same("ngx_cycle_t.modules_n (1: enough)", 1, usize::from(index < cycle.modules_n))?;
         same(

@@ -4,12 +4,13 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_file_t, ngx_pcalloc, ngx_pool_cleanup_add,
-    ngx_pool_cleanup_file, ngx_pool_cleanup_file_t, ngx_pool_t, off_t,
+    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_file_t, ngx_http_output_filter, ngx_pcalloc,
+    ngx_pool_cleanup_add, ngx_pool_cleanup_file, ngx_pool_cleanup_file_t, ngx_pool_t, off_t,
 };
 
 use shared::relay::loan::Lent;
 
+use super::Code;
 use super::request::Request;
 
 /// A chain link and its buffer, of a request's pool.
@@ -150,8 +151,17 @@ impl Piece {
     }
 
     /// The first link of a chain, for nginx.
-    pub(super) const fn as_chain(&self) -> *mut ngx_chain_t {
+    const fn as_chain(&self) -> *mut ngx_chain_t {
         self.link.as_ptr()
+    }
+}
+
+impl Request {
+    /// Gives nginx a chain, or asks it to go on with what it has.
+    pub fn output(self, first: Option<&Piece>) -> Code {
+        let chain: *mut ngx_chain_t = first.map_or(std::ptr::null_mut(), Piece::as_chain);
+        // SAFETY: the request lives; the chain's pieces stay until nginx has sent them (`output.rs`) or the pool goes.
+        unsafe { ngx_http_output_filter(self.raw(), chain) }
     }
 }
 

@@ -10,8 +10,7 @@ use nginx_sys::{
 
 use super::bytes_of;
 use super::location::Location;
-use super::upstream_conf::Caches;
-use crate::conf::{LocConf, MainConf};
+use super::module::{Module, context_index};
 
 /// The directive handlers' success.
 pub const CONF_OK: *mut c_char = std::ptr::null_mut();
@@ -172,19 +171,10 @@ impl<'a> Conf<'a> {
         unsafe { &*self.get().ctx.cast() }
     }
 
-    /// Our configuration of the process.
-    pub fn main(&self) -> Option<&'a mut MainConf> {
-        // SAFETY: made by our `create_main_conf`; the configuration is read by one thread, and callbacks do not nest.
-        unsafe { (*self.context().main_conf.add(crate::module_index())).cast::<MainConf>().as_mut() }
-    }
-
-    /// An array for nginx's caches (`ngx_array_init`).
-    pub fn caches(&self) -> Caches {
-        let (count, size) = (4, size_of::<*mut c_void>());
-        // SAFETY: the pool lives; nginx looks at `nelts` before any element.
-        let elts = unsafe { nginx_sys::ngx_palloc(self.get().pool, count * size) };
-        let nalloc = if elts.is_null() { 0 } else { count };
-        Caches::new(nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool: self.get().pool })
+    /// A module's configuration of the process.
+    pub fn main_of<M: Module>(&self) -> Option<&'a mut M::Main> {
+        // SAFETY: of that type, as [`Module`] says; the configuration is read by one thread, and callbacks do not nest.
+        unsafe { (*self.context().main_conf.add(context_index::<M>())).cast::<M::Main>().as_mut() }
     }
 
     /// The user and the group of nginx's workers, where nginx is root.
@@ -207,15 +197,15 @@ impl<'a> Conf<'a> {
         }
     }
 
-    /// Our configuration of this place.
-    pub fn place(&self) -> Option<&'a mut LocConf> {
-        // SAFETY: made by our `create_loc_conf`; as for `main`.
-        unsafe { (*self.context().loc_conf.add(crate::module_index())).cast::<LocConf>().as_mut() }
+    /// A module's configuration of this location.
+    pub fn loc_of<M: Module>(&self) -> Option<&'a mut M::Loc> {
+        // SAFETY: as for `main_of`.
+        unsafe { (*self.context().loc_conf.add(context_index::<M>())).cast::<M::Loc>().as_mut() }
     }
 
     /// The core module's configuration of this place.
     pub fn location(&self) -> Location<'a> {
-        // SAFETY: the core module has a configuration in every location and server; as for `main`.
+        // SAFETY: the core module has a configuration in every location and server; as for `main_of`.
         unsafe {
             let index = ngx_http_core_module.ctx_index;
             let server = (*self.context().srv_conf.add(index)).cast();

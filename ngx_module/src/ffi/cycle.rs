@@ -8,11 +8,11 @@ use nginx_sys::{
     ngx_process, ngx_uint_t,
 };
 
+use super::module::{Module, context_index};
 use super::request::Request;
-use crate::conf::MainConf;
 
 /// How much of a line nginx surely does not cut off: it has this for the message and what stands before it.
-pub const LONGEST_LINE: usize = nginx_sys::NGX_MAX_ERROR_STR as usize - 256;
+pub const MAX_LINE: usize = nginx_sys::NGX_MAX_ERROR_STR as usize - 256;
 
 /// nginx's `NGX_LOG_EMERG`.
 pub const EMERGENCY: u32 = nginx_sys::NGX_LOG_EMERG;
@@ -118,13 +118,13 @@ impl<'a> Cycle<'a> {
         self.0
     }
 
-    /// Our configuration; `None` where there is no `http` block.
-    pub fn main_conf(self) -> Option<&'a MainConf> {
+    /// A module's configuration of the process; `None` where there is no `http` block.
+    pub fn main_conf_of<M: Module>(self) -> Option<&'a M::Main> {
         // SAFETY: `http`'s context, at its module's index, is an ngx_http_conf_ctx_t, and has an entry for each module.
         unsafe {
             let index = ngx_http_module.index;
             let context: *const ngx_http_conf_ctx_t = (*self.0.conf_ctx.add(index)).cast();
-            (*context.as_ref()?.main_conf.add(crate::module_index())).cast::<MainConf>().as_ref()
+            (*context.as_ref()?.main_conf.add(context_index::<M>())).cast::<M::Main>().as_ref()
         }
     }
 

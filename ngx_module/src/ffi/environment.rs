@@ -1,51 +1,49 @@
 //! What a request says about itself, its connection and its server.
 
-use nginx_sys::{ngx_connection_local_sockaddr, ngx_inet_get_port, ngx_str_t};
+use nginx_sys::{ngx_connection_local_sockaddr, ngx_http_request_t, ngx_inet_get_port, ngx_str_t};
 
 use super::request::Request;
 use super::{OK, bytes_of};
 
 impl Request {
+    fn text(&self, pick: fn(&ngx_http_request_t) -> ngx_str_t) -> &[u8] {
+        // SAFETY: a string of the request lives as long as it does.
+        unsafe { bytes_of(pick(self.get())) }
+    }
+
     /// `GET`.
     pub fn method(&self) -> &[u8] {
-        // SAFETY: the request's strings live as long as it does; so below.
-        unsafe { bytes_of(self.get().method_name) }
+        self.text(|request| request.method_name)
     }
 
     /// The path, decoded and normalised.
     pub fn uri(&self) -> &[u8] {
-        // SAFETY: as for `method`.
-        unsafe { bytes_of(self.get().uri) }
+        self.text(|request| request.uri)
     }
 
     /// What stands behind the question mark.
     pub fn arguments(&self) -> &[u8] {
-        // SAFETY: as for `method`.
-        unsafe { bytes_of(self.get().args) }
+        self.text(|request| request.args)
     }
 
     /// The target as the client sent it.
     pub fn unparsed_uri(&self) -> &[u8] {
-        // SAFETY: as for `method`.
-        unsafe { bytes_of(self.get().unparsed_uri) }
+        self.text(|request| request.unparsed_uri)
     }
 
     /// `HTTP/1.1`; empty for HTTP/0.9, which does not say.
     pub fn protocol(&self) -> &[u8] {
-        // SAFETY: as for `method`.
-        unsafe { bytes_of(self.get().http_protocol) }
+        self.text(|request| request.http_protocol)
     }
 
     /// The host that the client asked for, without a port.
     pub fn host(&self) -> &[u8] {
-        // SAFETY: as for `method`.
-        unsafe { bytes_of(self.get().headers_in.server) }
+        self.text(|request| request.headers_in.server)
     }
 
     /// Who logged in with HTTP's basic authentication.
     pub fn user(&self) -> &[u8] {
-        // SAFETY: as for `method`.
-        unsafe { bytes_of(self.get().headers_in.user) }
+        self.text(|request| request.headers_in.user)
     }
 
     /// When it came, in milliseconds since the epoch.

@@ -18,7 +18,8 @@ const MAX_BUFFERS: usize = 16;
 /// Lies in this module's file, and nothing else has its address.
 static TAG: u8 = 0;
 
-/// What marks buffers and zones of shared memory as this module's (`ngx_buf_tag_t`): an address that is only compared.
+/// What marks buffers and zones of shared memory as this module's (`ngx_buf_tag_t`): an address that is only
+/// compared.
 pub(super) fn tag() -> *mut c_void {
     (&raw const TAG).cast_mut().cast()
 }
@@ -40,7 +41,8 @@ impl<'c> Chain<'c> {
     pub(super) fn buffers(self) -> impl Iterator<Item = &'c mut ngx_buf_t> {
         let mut next = self.first;
         std::iter::from_fn(move || {
-            // SAFETY: the links and their buffers live as long as the value (`new`), and each is handed out once.
+            // SAFETY: the links and their buffers live as long as the value (`new`), and each is handed out
+            // once.
             unsafe {
                 let link = next.as_ref()?;
                 next = link.next;
@@ -49,7 +51,8 @@ impl<'c> Chain<'c> {
         })
     }
 
-    /// The room behind what its buffers hold, `limit` bytes of it where that is positive, for one call to the system.
+    /// The room behind what its buffers hold, `limit` bytes of it where that is positive, for one call to the
+    /// system.
     pub(super) fn room(self, limit: off_t) -> Vec<IoSliceMut<'c>> {
         let mut left = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let mut parts = Vec::with_capacity(MAX_BUFFERS);
@@ -92,8 +95,8 @@ impl Link {
         }
     }
 
-    /// A link out of a list of those that are done with, or a new one; its buffer is as it was left. The list is nginx's, or one of
-    /// [`Recycled`], and of the request's pool.
+    /// A link out of a list of those that are done with, or a new one; its buffer is as it was left. The list
+    /// is nginx's, or one of [`Recycled`], and of the request's pool.
     pub(super) fn reused(request: Request, free: &mut *mut ngx_chain_t) -> Option<Self> {
         // SAFETY: the pool of a living request; nginx gives a link with a buffer.
         NonNull::new(unsafe { ngx_chain_get_free_buf(request.pool(), free) }).map(Self)
@@ -101,7 +104,8 @@ impl Link {
 
     /// Its buffer.
     pub(super) fn buffer(&mut self) -> &mut ngx_buf_t {
-        // SAFETY: each of the constructors gives the link a buffer, and until `append_to` it is this value's alone.
+        // SAFETY: each of the constructors gives the link a buffer, and until `append_to` it is this value's
+        // alone.
         unsafe { &mut *(*self.0.as_ptr()).buf }
     }
 
@@ -155,7 +159,8 @@ impl Recycled {
     /// Takes back what of a chain has been sent.
     pub(super) fn update(&mut self, request: Request, mut sent: *mut ngx_chain_t) {
         let (free, busy) = (&raw mut self.free, &raw mut self.busy);
-        // SAFETY: all three are chains of the request's pool; links with another tag go back to the pool, their buffers stay.
+        // SAFETY: all three are chains of the request's pool; links with another tag go back to the pool,
+        // their buffers stay.
         unsafe { ngx_chain_update_chains(request.pool(), free, busy, &raw mut sent, tag()) };
     }
 }

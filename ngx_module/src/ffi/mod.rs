@@ -13,6 +13,7 @@ pub mod cycle;
 pub mod environment;
 pub mod links;
 pub mod location;
+pub mod module;
 pub mod peer;
 pub mod pipe;
 mod pool;
@@ -43,6 +44,8 @@ pub const ERROR: Code = nginx_sys::NGX_ERROR as Code;
 pub const AGAIN: Code = nginx_sys::NGX_AGAIN as Code;
 /// nginx's `NGX_DONE`.
 pub const DONE: Code = nginx_sys::NGX_DONE as Code;
+/// nginx's `NGX_DECLINED`.
+pub const DECLINED: Code = nginx_sys::NGX_DECLINED as Code;
 /// nginx's `NGX_HTTP_SPECIAL_RESPONSE`: from here on a result is a status.
 pub const SPECIAL_RESPONSE: Code = nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as Code;
 

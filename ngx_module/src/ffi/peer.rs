@@ -1,13 +1,17 @@
-//! An upstream's peer (`ngx_peer_connection_t`): where it is, and connections to it that are kept for the next request
-//! (`ngx_http_upstream_keepalive_module`).
+//! An upstream's peer (`ngx_peer_connection_t`): where it is, and connections to it that are kept for the
+//! next request (`ngx_http_upstream_keepalive_module`).
 
-use std::io::{ErrorKind, IoSliceMut};
+use std::io::{Error, ErrorKind, IoSliceMut, Result, Write};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_t, ngx_handle_read_event,
+    ngx_close_connection, ngx_connection_t, ngx_connection_tcp_nodelay_e_NGX_TCP_NODELAY_DISABLED,
+    ngx_connection_tcp_nopush_e_NGX_TCP_NOPUSH_DISABLED, ngx_destroy_pool, ngx_event_t, ngx_get_connection,
+    ngx_handle_read_event, ngx_io,
 };
 use shared::ffi::guard::guard;
 use shared::ffi::recv::recv;
@@ -27,7 +31,8 @@ pub struct IdleConnection(NonNull<ngx_connection_t>);
 pub struct ConnectionId(usize);
 
 impl Upstream<'_> {
-    /// Says where the peer is: a socket of this machine. `false` when its path is too long, or nginx has no memory.
+    /// Says where the peer is: a socket of this machine. `false` when its path is too long, or nginx has no
+    /// memory.
     pub fn set_peer_address(&mut self, path: &Path) -> bool {
         let path = path.as_os_str().as_bytes();
         let mut address = libc::sockaddr_un::zeroed();
@@ -52,12 +57,79 @@ impl Upstream<'_> {
         true
     }
 
+    /// Connects to the peer; what to tell nginx. A socket of this machine takes a connection at once or not
+    /// at all, so that this does not wait.
+    ///
+    /// # Errors
+    /// Nobody listens there, or all that do are busy.
+    pub fn connect_to_peer(&mut self) -> Result<Code> {
+        let (address, length) = (self.peer().sockaddr, self.peer().socklen);
+        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: the new descriptor is ours; `set_peer_address` placed the address in the request's pool.
+        let socket = unsafe {
+            let raw = libc::socket(libc::AF_UNIX, kind, 0);
+            if raw < 0 {
+                return Err(Error::last_os_error());
+            }
+            let socket = OwnedFd::from_raw_fd(raw);
+            if libc::connect(raw, address.cast(), length) != 0 {
+                return Err(Error::last_os_error());
+            }
+            socket
+        };
+        self.adopt(socket)
+    }
+
+    /// Has nginx read `answer` as if the peer had sent it; what to tell nginx, and the other end of the
+    /// connection, which has to stay open until the answer is read. nginx knows no other way from a peer that
+    /// there is not to a status of ours.
+    ///
+    /// # Errors
+    /// The process has no descriptors or connections left.
+    pub fn use_answer(&mut self, answer: &[u8]) -> Result<(Code, UnixStream)> {
+        let (mut ours, theirs) = UnixStream::pair()?;
+        theirs.set_nonblocking(true)?;
+        // Such a connection holds far more than that without a reader.
+        ours.write_all(answer)?;
+        Ok((self.adopt(theirs.into())?, ours))
+    }
+
+    /// Makes a socket nginx's connection to the peer, as `ngx_event_connect_peer` does.
+    fn adopt(&mut self, socket: OwnedFd) -> Result<Code> {
+        let log = self.peer().log;
+        // SAFETY: called in a worker, whose cycle has connections, and a log; with the number nginx becomes
+        // the descriptor's owner.
+        let c = unsafe {
+            let c = ngx_get_connection(socket.as_raw_fd(), log).as_mut();
+            let c = c.ok_or_else(|| Error::other("worker_connections are not enough"))?;
+            let _ = socket.into_raw_fd();
+            // `receive::take_over` changes how it is read.
+            (c.send, c.send_chain) = (ngx_io.send, ngx_io.send_chain);
+            (c.recv, c.recv_chain) = (ngx_io.recv, ngx_io.recv_chain);
+            c
+        };
+        c.type_ = libc::SOCK_STREAM;
+        c.set_tcp_nodelay(ngx_connection_tcp_nodelay_e_NGX_TCP_NODELAY_DISABLED);
+        c.set_tcp_nopush(ngx_connection_tcp_nopush_e_NGX_TCP_NOPUSH_DISABLED);
+        c.set_log(log);
+        c.set_sendfile(1);
+        c.write_event().set_ready(1);
+        self.peer().connection = c;
+        // nginx closes it where this fails.
+        if watch(c.read_event()) {
+            Ok(DONE)
+        } else {
+            Err(Error::other("the event method refuses the connection"))
+        }
+    }
+
     /// How many bytes of the request left over the peer's connection, if there is one.
     pub fn sent_to_peer(&mut self) -> Option<u64> {
         u64::try_from(self.connection()?.sent).ok()
     }
 
-    /// Has the request sent over a connection of before (`ngx_http_upstream_get_keepalive_peer`); what to tell nginx.
+    /// Has the request sent over a connection of before (`ngx_http_upstream_get_keepalive_peer`); what to
+    /// tell nginx.
     pub fn use_connection(&mut self, connection: IdleConnection) -> Code {
         let mut connection = std::mem::ManuallyDrop::new(connection);
         let peer = self.peer();
@@ -70,7 +142,8 @@ impl Upstream<'_> {
         DONE
     }
 
-    /// Takes the connection for another request, if nothing is wrong with it (`ngx_http_upstream_free_keepalive_peer`).
+    /// Takes the connection for another request, if nothing is wrong with it
+    /// (`ngx_http_upstream_free_keepalive_peer`).
     pub fn keep_connection<T: Callbacks>(&mut self) -> Option<IdleConnection> {
         let log = cycle::log_while_staying()?;
         let all_sent = self.request_body_sent();

@@ -1,4 +1,5 @@
-//! The pipe of a buffered response (`ngx_event_pipe_t`), while its filter looks at a buffer that came from the upstream.
+//! The pipe of a buffered response (`ngx_event_pipe_t`), while its filter looks at a buffer that came from
+//! the upstream.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -100,7 +101,8 @@ impl<'r> Pipe<'r> {
         self.last().shadow = piece.as_ptr();
         self.last = Some(piece);
         let pipe = self.get();
-        // SAFETY: where the chain is empty `last_in` is not looked at, and otherwise it is the end of its last link.
+        // SAFETY: where the chain is empty `last_in` is not looked at, and otherwise it is the end of its
+        // last link.
         let end = if pipe.in_.is_null() { &mut pipe.in_ } else { unsafe { &mut *pipe.last_in } };
         pipe.last_in = link.append_to(end);
         OK

@@ -4,18 +4,18 @@
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_chain_t, ngx_connection_t, ngx_handle_write_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
+    ngx_connection_t, ngx_handle_write_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_event_handler_pt, ngx_http_finalize_request,
-    ngx_http_log_ctx_t, ngx_http_output_filter, ngx_http_request_t, ngx_http_run_posted_requests,
-    ngx_http_send_header, ngx_log_t, ngx_pool_cleanup_add, ngx_pool_t,
+    ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_send_header, ngx_log_t,
+    ngx_pool_cleanup_add, ngx_pool_t,
 };
 
 use shared::relay::registry::Id;
 
-use super::chain::Piece;
+use super::module::{Module, context_index};
 use super::{Code, ERROR};
 
-/// The number that [`Request::attach`] noted as a handler's data.
+/// The number that [`Request::attach_to`] noted as a handler's data.
 pub fn id_from_pointer(data: *mut std::ffi::c_void) -> Option<Id> {
     Id::from_bits(data.addr() as u64)
 }
@@ -99,26 +99,21 @@ impl Request {
         }
     }
 
-    /// Our configuration of the request's location.
-    pub fn location(&self) -> Option<&crate::conf::LocConf> {
-        // SAFETY: as for `core_location`; ours is null only where nginx was short of memory.
-        unsafe { (*self.get().loc_conf.add(crate::module_index())).cast::<crate::conf::LocConf>().as_ref() }
+    /// A module's configuration of the request's location; `None` where nginx was short of memory.
+    pub fn loc_conf_of<M: Module>(&self) -> Option<&M::Loc> {
+        // SAFETY: as for `core_location`; of that type, as [`Module`] says.
+        unsafe { (*self.get().loc_conf.add(context_index::<M>())).cast::<M::Loc>().as_ref() }
     }
 
-    /// Our configuration of the process.
-    pub fn main_conf(&self) -> Option<&crate::conf::MainConf> {
-        // SAFETY: `main_conf` has an entry for each module; ours is null only where nginx was short of memory.
-        unsafe { (*self.get().main_conf.add(crate::module_index())).cast::<crate::conf::MainConf>().as_ref() }
+    /// A module's configuration of the process; as above.
+    pub fn main_conf_of<M: Module>(&self) -> Option<&M::Main> {
+        // SAFETY: `main_conf` has an entry for each module; of that type, as [`Module`] says.
+        unsafe { (*self.get().main_conf.add(context_index::<M>())).cast::<M::Main>().as_ref() }
     }
 
     /// Whether the method is HEAD.
     pub(crate) fn is_head(self) -> bool {
         self.get().method == nginx_sys::NGX_HTTP_HEAD as usize
-    }
-
-    /// Whether nothing of the body lies in a file.
-    pub(crate) fn body_is_in_memory(&self) -> bool {
-        self.body_parts().all(|part| matches!(part, super::request_body::Part::Memory(_)))
     }
 
     /// Whether the client asked for it, and not another request.
@@ -137,16 +132,16 @@ impl Request {
         }
     }
 
-    /// The number that [`Request::attach`] noted.
-    pub fn id(self) -> Option<Id> {
+    /// The number that [`Request::attach_to`] noted.
+    pub fn id_of<M: Module>(self) -> Option<Id> {
         // SAFETY: `ctx` has an entry for each module.
-        let entry = unsafe { *self.get().ctx.add(crate::module_index()) };
+        let entry = unsafe { *self.get().ctx.add(context_index::<M>()) };
         id_from_pointer(entry)
     }
 
     /// Notes the number under which this request is served, and arranges that both ends of the request are told: the first when it
     /// cannot be answered any more, the second when its memory goes. `None` when nginx has no memory.
-    pub fn attach(
+    pub fn attach_to<M: Module>(
         self,
         id: Id,
         gone: unsafe extern "C" fn(*mut std::ffi::c_void),
@@ -162,7 +157,7 @@ impl Request {
             (*cleanup.as_ptr()).data = data;
             (*pool_cleanup.as_ptr()).handler = Some(freed);
             (*pool_cleanup.as_ptr()).data = data;
-            *self.get().ctx.add(crate::module_index()) = data;
+            *self.get().ctx.add(context_index::<M>()) = data;
             Some(Cleanup(cleanup))
         }
     }
@@ -212,13 +207,6 @@ impl Request {
     /// Whether only the head is sent: HEAD, 204, 304.
     pub fn is_header_only(self) -> bool {
         self.get().header_only() != 0
-    }
-
-    /// Gives nginx a chain, or asks it to go on with what it has.
-    pub fn output(self, first: Option<&Piece>) -> Code {
-        let chain: *mut ngx_chain_t = first.map_or(std::ptr::null_mut(), Piece::as_chain);
-        // SAFETY: the request lives; the chain's pieces stay until nginx has sent them (`output.rs`) or the pool goes.
-        unsafe { ngx_http_output_filter(self.raw(), chain) }
     }
 
     /// Whether nginx itself holds bytes back.

@@ -118,6 +118,11 @@ impl Request {
         Links(first).map(|buffer| unsafe { part_of(buffer) })
     }
 
+    /// Whether nothing of the body lies in a file.
+    pub(crate) fn body_is_in_memory(&self) -> bool {
+        self.body_parts().all(|part| matches!(part, Part::Memory(_)))
+    }
+
     /// Takes what nginx has read of an unbuffered body, so that it can read on; `false` when a part lies in a file that cannot be
     /// read. One lies there where HTTP/2 had the whole body already, which it has room for in memory, and
     /// `client_body_in_file_only` is on.

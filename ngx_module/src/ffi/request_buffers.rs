@@ -1,4 +1,5 @@
-//! What a request is sent to an upstream from: buffers that stay as they are until the request ends, so that they can be sent once more.
+//! What a request is sent to an upstream from: buffers that stay as they are until the request ends, so that
+//! they can be sent once more.
 
 use std::ptr::NonNull;
 
@@ -7,8 +8,8 @@ use nginx_sys::{ngx_buf_t, ngx_chain_t, off_t};
 use super::links::{Chain, Link, Recycled, length_of};
 use super::request::Request;
 
-/// Buffers with their bytes. It belongs to what [`super::upstream::begin`] gives to the request's pool, and so lives as long as
-/// the chain that nginx has of it.
+/// Buffers with their bytes. It belongs to what [`super::upstream::begin`] gives to the request's pool, and
+/// so lives as long as the chain that nginx has of it.
 pub struct RequestBuffers {
     request: Request,
     first: *mut ngx_chain_t,
@@ -63,7 +64,8 @@ impl RequestBuffers {
         }
     }
 
-    /// Adds nginx's buffers of the body, in portions of at most `portion` bytes, each behind what `header` says before so many.
+    /// Adds nginx's buffers of the body, in portions of at most `portion` bytes, each behind what `header`
+    /// says before so many.
     pub fn add_body(
         &mut self,
         body: Chain<'_>,

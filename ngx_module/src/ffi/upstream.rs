@@ -103,7 +103,8 @@ impl<'r> Upstream<'r> {
         self.get_mut().conf = self.conf.as_ptr();
     }
 
-    /// Has nginx try again after everything of `reasons`, until `timeout` milliseconds have passed since the first try (0: always).
+    /// Has nginx try again after everything of `reasons`, until `timeout` milliseconds have passed since the
+    /// first try (0: always).
     pub fn allow_retry(&mut self, reasons: usize, timeout: usize) {
         let copy = self.request.place(ngx_http_upstream_conf_t {
             next_upstream: reasons,
@@ -171,8 +172,8 @@ impl<'r> Upstream<'r> {
         self.get().method.len != 0
     }
 
-    /// What the cache knows of the response that has expired, where `wsgi_cache_revalidate` has the application asked whether it
-    /// still holds.
+    /// What the cache knows of the response that has expired, where `wsgi_cache_revalidate` has the
+    /// application asked whether it still holds.
     pub fn expired(&mut self) -> Option<Expired> {
         if self.conf().get().cache_revalidate == 0 || self.get().cache_status() != NGX_HTTP_CACHE_EXPIRED {
             return None;
@@ -183,6 +184,13 @@ impl<'r> Upstream<'r> {
         let last_modified =
             if cache.last_modified == -1 { Vec::new() } else { http_time(cache.last_modified) };
         Some(Expired { etag, last_modified })
+    }
+
+    /// Whether nginx has a response that has expired, and answers with it when a try fails for `reason`
+    /// (`wsgi_cache_use_stale`).
+    pub fn has_stale(&self, reason: u32) -> bool {
+        let is_expired = self.get().cache_status() == NGX_HTTP_CACHE_EXPIRED;
+        is_expired && self.conf().get().cache_use_stale & reason as usize != 0
     }
 
     /// Adds to what a response is cached under. `false`, here and below, when nginx has no memory.
@@ -222,7 +230,8 @@ impl<'r> Upstream<'r> {
         unsafe { ngx_chain_writer(writer, chain) }
     }
 
-    /// Sends a chain with what `header` says before each buffer that is not one of [`Self::buffers`], and `end` behind the last.
+    /// Sends a chain with what `header` says before each buffer that is not one of [`Self::buffers`], and
+    /// `end` behind the last.
     pub fn write_framed<const N: usize>(
         &mut self,
         chain: Chain<'_>,
@@ -238,7 +247,8 @@ impl<'r> Upstream<'r> {
     /// What has come and was not read.
     pub fn unread(&self) -> &'r [u8] {
         let buffer = &self.get().buffer;
-        // SAFETY: `pos` to `last` are bytes of the request's memory, which nginx fills only outside of callbacks.
+        // SAFETY: `pos` to `last` are bytes of the request's memory, which nginx fills only outside of
+        // callbacks.
         unsafe { bytes_of(ngx_str_t { data: buffer.pos, len: length_of(buffer) }) }
     }
 
@@ -248,7 +258,8 @@ impl<'r> Upstream<'r> {
         buffer.pos = buffer.pos.wrapping_add(count.min(length_of(buffer)));
     }
 
-    /// Makes room in the buffer, of which nothing is needed any more: behind what a cache puts before a response.
+    /// Makes room in the buffer, of which nothing is needed any more: behind what a cache puts before a
+    /// response.
     pub fn empty_buffer(&mut self) {
         let offset = self.cache().map_or(0, |cache| cache.header_start);
         let buffer = &mut self.get_mut().buffer;
@@ -309,8 +320,8 @@ impl<'r> Upstream<'r> {
         let hash =
             lowered.iter().fold(0usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(*byte)));
         let headers = &raw mut self.get_mut().headers_in.headers;
-        // SAFETY: the list is the upstream's; the new element is written before anyone reads it, and zeroes are a valid one. The
-        // table of known headers is made with the configuration.
+        // SAFETY: the list is the upstream's; the new element is written before anyone reads it, and zeroes
+        // are a valid one. The table of known headers is made with the configuration.
         unsafe {
             let Some(field) = NonNull::<ngx_table_elt_t>::new(ngx_list_push(headers).cast()) else {
                 return ERROR;
@@ -329,8 +340,8 @@ impl<'r> Upstream<'r> {
         }
     }
 
-    /// Says whether more of an unbuffered response comes, or of a buffered one that has not begun: a number that is neither "none"
-    /// nor "until the connection ends", since only an end is an end.
+    /// Says whether more of an unbuffered response comes, or of a buffered one that has not begun: a number
+    /// that is neither "none" nor "until the connection ends", since only an end is an end.
     pub fn set_more(&mut self, more: bool) {
         let length = off_t::from(more);
         let u = self.get_mut();
@@ -368,7 +379,8 @@ impl<'r> Upstream<'r> {
     pub fn send_file(&mut self, file: OwnedFd, from: off_t, to: off_t) -> bool {
         let (request, name) = (self.request, super::upstream_conf::text(c"wsgi"));
         let Some(mut link) = Link::new(request) else { return false };
-        // SAFETY: the request lives, and with it its pool; the descriptor goes to the pool's cleanup when nothing can fail any more.
+        // SAFETY: the request lives, and with it its pool; the descriptor goes to the pool's cleanup when
+        // nothing can fail any more.
         let described = unsafe {
             let pool = request.pool();
             let described: *mut ngx_file_t = nginx_sys::ngx_pcalloc(pool, size_of::<ngx_file_t>()).cast();

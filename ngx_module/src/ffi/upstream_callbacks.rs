@@ -1,7 +1,8 @@
 //! nginx's machinery of an upstream, for a module that implements [`Callbacks`].
 //!
-//! nginx calls the functions of this file, each of which finds the module's state of the request (`T`), hands it a view of nginx's
-//! own ([`Upstream`]) that lives as long as the call, and calls one safe method. The state belongs to the request's pool.
+//! nginx calls the functions of this file, each of which finds the module's state of the request (`T`), hands
+//! it a view of nginx's own ([`Upstream`]) that lives as long as the call, and calls one safe method. The
+//! state belongs to the request's pool.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
@@ -34,7 +35,8 @@ pub trait Callbacks: Sized + 'static {
     fn conf(request: &Request) -> Option<&UpstreamConf>;
     /// The caches that are declared.
     fn caches(request: &Request) -> Option<&Caches>;
-    /// Whether nginx has made an upstream that this module can use; where it has not, the reason is in the log.
+    /// Whether nginx has made an upstream that this module can use; where it has not, the reason is in the
+    /// log.
     fn is_usable(request: &Request) -> bool;
     /// Says what the response is cached under.
     fn create_key(&mut self, upstream: &mut Upstream<'_>) -> Code;
@@ -82,7 +84,8 @@ struct Head {
     free: ngx_event_free_peer_pt,
 }
 
-/// Sends a request to an upstream; nginx has it from here on. `timeouts` hold instead of those of the location.
+/// Sends a request to an upstream; nginx has it from here on. `timeouts` hold instead of those of the
+/// location.
 pub fn begin<T: Callbacks>(request: Request, streamed: bool, timeouts: Option<Timeouts>, state: T) -> Code {
     if create(request, timeouts, state).is_none() {
         return 500;
@@ -134,7 +137,8 @@ fn create<T: Callbacks>(request: Request, timeouts: Option<Timeouts>, state: T) 
 /// Calls into the state of a request.
 ///
 /// # Safety
-/// `held` is null or what [`begin`] made for `T`; its request lives, and nginx called and waits for the result.
+/// `held` is null or what [`begin`] made for `T`; its request lives, and nginx called and waits for the
+/// result.
 pub(super) unsafe fn with<T, R>(
     held: *mut c_void,
     fallback: R,
@@ -167,7 +171,8 @@ macro_rules! entries {
         $held:expr => |$state:pat_param, $upstream:pat_param| $call:expr;)*) => {$(
         pub(super) unsafe extern "C" fn $name<T: Callbacks>($($argument: $type),*) -> $result {
             guard(stringify!($name), $fallback, || {
-                // SAFETY: nginx lends what it hands over for the call, and `create` gave it this function together with the state.
+                // SAFETY: nginx lends what it hands over for the call, and `create` gave it this function
+                // together with the state.
                 unsafe { with::<T, _>($held, $fallback, |$state, $upstream| $call) }
             })
         }
@@ -222,7 +227,8 @@ pub(super) unsafe extern "C" fn peer_init(
     _: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
     guard("peer_init", ERROR, || {
-        // SAFETY: nginx's own, and alive; `create` made the state, which begins with its head, and the configuration lives as long.
+        // SAFETY: nginx's own, and alive; `create` made the state, which begins with its head, and the
+        // configuration lives as long.
         unsafe {
             let held = held_of(r);
             let (Some(head), Some(u)) = (held.cast::<Head>().as_ref(), (*r).upstream.as_mut()) else {

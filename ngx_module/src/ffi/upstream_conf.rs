@@ -204,7 +204,8 @@ impl UpstreamConf {
         (self.0.cache_zone, self.0.cache_value) = (outer.0.cache_zone, outer.0.cache_value);
     }
 
-    /// Turns `wsgi_cache` on, with the zone of a name (`ngx_shared_memory_add`). `None` when nginx refuses it, which was logged.
+    /// Turns `wsgi_cache` on, with the zone of a name (`ngx_shared_memory_add`). `None` when nginx refuses
+    /// it, which was logged.
     pub fn set_cache_zone(&mut self, conf: &Conf<'_>, name: &[u8]) -> Option<()> {
         let mut name = conf.copy(name)?;
         // SAFETY: nginx's own, during the callback; the name lives as long as the configuration.
@@ -230,11 +231,13 @@ impl UpstreamConf {
         (self.0.store_lengths, self.0.store_values) = (outer.0.store_lengths, outer.0.store_values);
     }
 
-    /// Says where stored responses lie, with variables (`ngx_http_uwsgi_store`). `None` when nginx refuses it, which was logged.
+    /// Says where stored responses lie, with variables (`ngx_http_uwsgi_store`). `None` when nginx refuses
+    /// it, which was logged.
     pub fn set_store_path(&mut self, conf: &Conf<'_>, path: &[u8]) -> Option<()> {
         // nginx wants the end of the path to be part of it.
         let mut path = conf.copy(&[path, b"\0"].concat())?;
-        // SAFETY: zeroes are an empty request to compile; the path and what is compiled are of the configuration's pool.
+        // SAFETY: zeroes are an empty request to compile; the path and what is compiled are of the
+        // configuration's pool.
         unsafe {
             let mut compile = ngx_http_script_compile_t::zeroed();
             compile.cf = conf.raw();
@@ -248,8 +251,8 @@ impl UpstreamConf {
         }
     }
 
-    /// Sets what no directive is about, behind all merging and defaulting. nginx looks at `outer` for the headers to hide. `None`
-    /// when nginx refuses something, which was logged.
+    /// Sets what no directive is about, behind all merging and defaulting. nginx looks at `outer` for the
+    /// headers to hide. `None` when nginx refuses something, which was logged.
     pub fn finish(
         &mut self,
         outer: &Self,
@@ -280,7 +283,8 @@ impl UpstreamConf {
         self.hide_headers(outer, conf, hidden_headers)
     }
 
-    /// Gives temporary files the place of `uwsgi_temp_path`: nginx was built without one of this module's own.
+    /// Gives temporary files the place of `uwsgi_temp_path`: nginx was built without one of this module's
+    /// own.
     fn finish_paths(&mut self, conf: &Conf<'_>) -> Option<()> {
         let name = text(nginx_sys::NGX_HTTP_UWSGI_TEMP_PATH);
         let mut default = ngx_path_init_t { name, level: [1, 2, 0] };
@@ -296,7 +300,8 @@ impl UpstreamConf {
         hidden.push(ngx_str_t::empty());
         // nginx writes to it only to share what it makes, which a copy does without.
         let mut outer = outer.0;
-        // SAFETY: nginx's own, during the callback; all zeroes is an empty request for a hash, and the names live for ever.
+        // SAFETY: nginx's own, during the callback; all zeroes is an empty request for a hash, and the names
+        // live for ever.
         let code = unsafe {
             let mut hash = ngx_hash_init_t::zeroed();
             (hash.max_size, hash.bucket_size) = (512, 128);
@@ -322,6 +327,20 @@ pub(super) const fn text(text: &'static CStr) -> ngx_str_t {
 /// What `wsgi_cache_path` declares: nginx's array of a module's caches.
 pub struct Caches(std::cell::UnsafeCell<ngx_array_t>);
 
+impl Conf<'_> {
+    /// An array for nginx's caches (`ngx_array_init`).
+    pub fn caches(&self) -> Caches {
+        let (count, size) = (4, size_of::<*mut std::ffi::c_void>());
+        // SAFETY: the pool lives; nginx looks at `nelts` before any element.
+        let (pool, elts) = unsafe {
+            let pool = (*self.raw()).pool;
+            (pool, nginx_sys::ngx_palloc(pool, count * size))
+        };
+        let nalloc = if elts.is_null() { 0 } else { count };
+        Caches::new(nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool })
+    }
+}
+
 impl Caches {
     pub(super) const fn new(array: ngx_array_t) -> Self {
         Self(std::cell::UnsafeCell::new(array))
@@ -336,7 +355,8 @@ impl Caches {
     /// # Errors
     /// nginx refuses them.
     pub fn declare(&mut self, conf: &Conf<'_>) -> Result<(), Refusal> {
-        // SAFETY: the setter adds a pointer to the array that it is given, which `Conf::caches` made for such.
+        // SAFETY: the setter adds a pointer to the array that it is given, which `Conf::caches` made for
+        // such.
         unsafe {
             conf.set(
                 nginx_sys::ngx_http_file_cache_set_slot,

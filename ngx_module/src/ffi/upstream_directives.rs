@@ -1,5 +1,6 @@
-//! The directives of nginx's upstreams, from the rows of [`shared::nginx_upstream_directives`]: which field of nginx's configuration each
-//! sets, with which of nginx's setters, and what the field holds while nothing is written.
+//! The directives of nginx's upstreams, from the rows of [`shared::nginx_upstream_directives`]: which field
+//! of nginx's configuration each sets, with which of nginx's setters, and what the field holds while nothing
+//! is written.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::null_mut;
@@ -42,8 +43,8 @@ pub(super) fn unset_pointer<T>() -> *mut T {
     std::ptr::without_provenance_mut(usize::MAX)
 }
 
-/// What a directive's value is: how nginx reads a `T`, and what the field holds while nothing is written. The setter writes one `T`, or
-/// nothing, to the place that it is given.
+/// What a directive's value is: how nginx reads a `T`, and what the field holds while nothing is written. The
+/// setter writes one `T`, or nothing, to the place that it is given.
 trait Value<T> {
     const TAKES: u32 = NGX_CONF_TAKE1;
     const SETTER: Setter;
@@ -137,8 +138,8 @@ const fn mask(name: &'static CStr, mask: u32) -> ngx_conf_bitmask_t {
     ngx_conf_bitmask_t { name: text(name), mask: mask as usize }
 }
 
-/// What `wsgi_next_upstream` and `wsgi_cache_use_stale` understand: the values of `uwsgi_pass`, and the two statuses that only `proxy_pass`
-/// knows, with which neatd answers too.
+/// What `wsgi_next_upstream` and `wsgi_cache_use_stale` understand: the values of `uwsgi_pass`, and the two
+/// statuses that only `proxy_pass` knows, with which neatd answers too.
 static RETRY_REASONS: Masks<14> = Masks([
     mask(c"error", NGX_HTTP_UPSTREAM_FT_ERROR),
     mask(c"timeout", NGX_HTTP_UPSTREAM_FT_TIMEOUT),

@@ -1,9 +1,10 @@
-//! Daemon mode in nginx's own upstream machinery: its timeouts, buffers, temporary files, cache and `$upstream_*` variables work
-//! as for its other upstreams.
+//! Daemon mode in nginx's own upstream machinery: its timeouts, buffers, temporary files, cache and
+//! `$upstream_*` variables work as for its other upstreams.
 //!
-//! What is ours: the request as frames ([`request`]), the connections ([`peer`]), the response from frames ([`response`]),
-//! and when a request is sent once more ([`retry`]). All of it runs on the event loop's thread, and belongs to one request
-//! ([`UpstreamRequest`]) that its pool frees. [`directives`] and [`merge`] are nginx's directives of an upstream.
+//! What is ours: the request as frames ([`request`]), the connections ([`peer`]), the response from frames
+//! ([`response`]), and when a request is sent once more ([`retry`]). All of it runs on the event loop's
+//! thread, and belongs to one request ([`UpstreamRequest`]) that its pool frees. [`directives`] and [`merge`]
+//! are nginx's directives of an upstream.
 
 #![deny(unsafe_code)]
 
@@ -16,9 +17,10 @@ mod retry;
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use shared::fault::Fault;
 use shared::http::packed::Packed;
 use shared::wire::Conversation;
 
@@ -30,18 +32,8 @@ use crate::ffi::upstream::{Switches, Upstream};
 use crate::ffi::upstream_callbacks::{self, Callbacks};
 use crate::ffi::upstream_conf::{Caches, Timeouts, UpstreamConf};
 use crate::ffi::{Code, OK, built_for};
+use crate::group_address::GroupAddress;
 use crate::log;
-
-/// Where a process group is, as a worker of nginx knows it.
-#[derive(Debug)]
-pub struct GroupAddress {
-    /// Its name.
-    pub name: String,
-    /// Where it listens.
-    pub path: PathBuf,
-    /// How long nginx waits for it, where the location does not say.
-    pub timeouts: Timeouts,
-}
 
 /// A request on its way to a worker and back.
 struct UpstreamRequest {
@@ -58,6 +50,10 @@ struct UpstreamRequest {
     ended: bool,
     /// It was answered in a way that no other worker is to be asked.
     is_final: bool,
+    /// Why no worker serves it: what the next try answers.
+    fault: Option<Fault>,
+    /// The other end of the connection over which nginx is told so.
+    teller: Option<UnixStream>,
     /// How often it was sent.
     tries: u32,
     /// How often a worker gave it back.
@@ -66,7 +62,8 @@ struct UpstreamRequest {
     untouched: Switches,
 }
 
-/// Sends a request to a group; nginx has it from here on. `timeouts` are the group's where the location does not know it beforehand.
+/// Sends a request to a group; nginx has it from here on. `timeouts` are the group's where the location does
+/// not know it beforehand.
 pub fn begin(
     request: Request,
     group: &Arc<GroupAddress>,
@@ -84,6 +81,8 @@ pub fn begin(
         frames: request::Frames::default(),
         ended: false,
         is_final: false,
+        fault: None,
+        teller: None,
         tries: 0,
         given_back: 0,
         untouched: Switches::default(),

@@ -5,12 +5,16 @@ use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
-use shared::wire::Conversation;
+use nginx_sys::NGX_HTTP_UPSTREAM_FT_ERROR;
+use shared::fault::Fault;
+use shared::log::Level;
+use shared::wire::{BodyMode, Conversation, encode};
 
 use super::UpstreamRequest;
 use crate::ffi::peer::{ConnectionId, IdleConnection};
 use crate::ffi::upstream::Upstream;
-use crate::ffi::{Code, ERROR, OK};
+use crate::ffi::{Code, DECLINED, ERROR};
+use crate::log;
 
 /// The most connections to one group that a worker of nginx keeps while nothing is asked over them.
 const MAX_IDLE: usize = 256;
@@ -22,8 +26,8 @@ struct Idle {
 }
 
 thread_local! {
-    /// Those of this process, by group: one thread has an event loop. Nothing is closed when the process ends, since nginx's own
-    /// memory may be gone by then.
+    /// Those of this process, by group: one thread has an event loop. Nothing is closed when the process
+    /// ends, since nginx's own memory may be gone by then.
     static IDLE: RefCell<ManuallyDrop<HashMap<String, Vec<Idle>>>> = RefCell::new(ManuallyDrop::new(HashMap::new()));
 }
 
@@ -32,7 +36,11 @@ impl UpstreamRequest {
         if !upstream.set_peer_address(&self.group.path) {
             return ERROR;
         }
-        // A streamed body cannot be sent twice, so that its connection is to be one that surely takes it; so is that of another try.
+        if let Some(fault) = self.fault.take() {
+            return self.answer_fault(upstream, fault);
+        }
+        // A streamed body cannot be sent twice, so that its connection is to be one that surely takes it; so
+        // is that of another try.
         let is_retry = self.begin_try(upstream);
         let kept = if self.streamed || is_retry { None } else { take(&self.group.name) };
         let (mut conversation, socket) = match kept {
@@ -41,12 +49,62 @@ impl UpstreamRequest {
         };
         let Some(begun) = conversation.begin(self.head_only, self.frames.body()) else { return ERROR };
         self.frames.renumber(upstream.buffers(), begun);
+        let code = match socket {
+            Some(socket) => upstream.use_connection(socket),
+            None => match upstream.connect_to_peer() {
+                Ok(code) => code,
+                Err(error) => return self.answer_unreachable(upstream, &error),
+            },
+        };
         self.conversation = Some(conversation);
-        socket.map_or(OK, |socket| upstream.use_connection(socket))
+        code
+    }
+
+    fn answer_unreachable(&mut self, upstream: &mut Upstream<'_>, error: &std::io::Error) -> Code {
+        let fault = Fault::Unreachable;
+        let (group, path) = (&self.group.name, self.group.path.display());
+        let text = format!("process group {group}: its socket \"{path}\" cannot be reached: {error}");
+        log::request(self.request, fault.reply().level, text.as_bytes());
+        if upstream.has_stale(NGX_HTTP_UPSTREAM_FT_ERROR) {
+            return DECLINED;
+        }
+        self.answer_fault(upstream, fault)
+    }
+
+    /// Has nginx read what the table of faults says as a worker's answer.
+    fn answer_fault(&mut self, upstream: &mut Upstream<'_>, fault: Fault) -> Code {
+        let reply = fault.reply();
+        let why = match fault {
+            Fault::NotBegun => "its process takes no further request, as did those that were asked before",
+            Fault::RequestHeadTooLong => "the request's head is longer than 1 MiB",
+            // It is in the log.
+            _ => "",
+        };
+        if !why.is_empty() {
+            let text = format!("process group {}: {why}", self.group.name);
+            log::request(self.request, reply.level, text.as_bytes());
+        }
+        let mut conversation = Box::new(Conversation::new());
+        let Some(begun) = conversation.begin(self.head_only, BodyMode::None) else { return ERROR };
+        let mut bytes = Vec::new();
+        encode::hello(&mut bytes);
+        encode::failed(&mut bytes, begun.exchange, reply.status, reply.retry_after, b"");
+        match upstream.use_answer(&bytes) {
+            Ok((code, teller)) => {
+                (self.conversation, self.teller) = (Some(conversation), Some(teller));
+                code
+            }
+            Err(error) => {
+                let text =
+                    format!("process group {}: cannot answer {}: {error}", self.group.name, reply.status);
+                log::request(self.request, Level::Error, text.as_bytes());
+                ERROR
+            }
+        }
     }
 
     pub(super) fn disconnect(&mut self, upstream: &mut Upstream<'_>) {
-        let Some(conversation) = self.conversation.take() else { return };
+        let Some(conversation) = self.conversation.take() else { return upstream.set_tries(0) };
         self.settle(upstream, &conversation);
         // All that came was read.
         if !self.ended || !conversation.may_be_kept(&[]) {

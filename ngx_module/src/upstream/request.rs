@@ -1,5 +1,6 @@
 //! The request as frames: the head, and nginx's buffers of the body between headers of ours.
 
+use shared::fault::Fault;
 use shared::http::body::BodyLength;
 use shared::wire::frame::LONGEST_DATA;
 use shared::wire::{Begun, BodyMode, Kind, encode};
@@ -85,7 +86,11 @@ impl UpstreamRequest {
         let mut frames = vec![bytes.len()];
         self.frames.hello = bytes.len();
         if !encode::request(&mut bytes, 0, self.mount.as_bytes(), head.as_bytes(), mode) {
-            return None;
+            // Whom nginx connects to then says it.
+            self.fault = Some(Fault::RequestHeadTooLong);
+            upstream.buffers().add_bytes(bytes)?;
+            upstream.use_buffers();
+            return Some(());
         }
         let is_copied =
             stored && mode == BodyMode::Pushed && length <= MAX_COPIED && request.body_is_in_memory();
@@ -111,7 +116,8 @@ impl UpstreamRequest {
         Some(())
     }
 
-    /// Sends what nginx's output chain hands over (`u->output.output_filter`); of a streamed body each part gets its header.
+    /// Sends what nginx's output chain hands over (`u->output.output_filter`); of a streamed body each part
+    /// gets its header.
     pub(super) fn send(&mut self, upstream: &mut Upstream<'_>, chain: Chain<'_>) -> Code {
         if !self.streamed {
             return upstream.write(chain);

@@ -121,8 +121,8 @@ impl UpstreamRequest {
         OK
     }
 
-    /// Answers a status with nginx's own page. nginx has no call for that in here: it is told that another worker is to be asked,
-    /// and then that there is none, which ends in the status.
+    /// Answers a status with nginx's own page. nginx has no call for that in here: it is told that another
+    /// worker is to be asked, and then that there is none, which ends in the status.
     fn fail(&mut self, upstream: &mut Upstream<'_>, status: u16, retry_after: u16) -> Code {
         if self.is_retried(upstream, status) {
             upstream.set_status(status, None);
@@ -146,7 +146,7 @@ impl UpstreamRequest {
     fn answer_plainly(&mut self, upstream: &mut Upstream<'_>, status: u16) -> Code {
         self.ended = true;
         upstream.set_status(status, None);
-        upstream.set_switches(Switches { buffering: false, ..upstream.switches() });
+        upstream.set_switches(Switches::default());
         upstream.add_header(b"Content-Length", b"0")
     }
 }

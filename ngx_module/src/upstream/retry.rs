@@ -1,18 +1,20 @@
 //! When a request is sent once more: `wsgi_next_upstream` and its companions, and what holds without them.
 //!
-//! The peers of a process group are the workers behind one socket, so that another try is a new connection to it. A try that
-//! surely never began (nothing of the request left, or the worker said that it takes no more) is repeated without being asked
-//! for. Where `uwsgi_pass` repeats after every error as well, a process group does not: a worker that dies in the middle of a
-//! request was most likely killed by it, and the next one would be too.
+//! The peers of a process group are the workers behind one socket, so that another try is a new connection to
+//! it. A try that surely never began (nothing of the request left, or the worker said that it takes no more)
+//! is repeated without being asked for. Where `uwsgi_pass` repeats after every error as well, a process group
+//! does not: a worker that dies in the middle of a request was most likely killed by it, and the next one
+//! would be too.
 
 use nginx_sys::{
-    NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST, NGX_HTTP_UPSTREAM_FT_HTTP_403,
+    NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_HTTP_403,
     NGX_HTTP_UPSTREAM_FT_HTTP_404, NGX_HTTP_UPSTREAM_FT_HTTP_429, NGX_HTTP_UPSTREAM_FT_HTTP_500,
     NGX_HTTP_UPSTREAM_FT_HTTP_502, NGX_HTTP_UPSTREAM_FT_HTTP_503, NGX_HTTP_UPSTREAM_FT_HTTP_504,
-    NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF,
+    NGX_HTTP_UPSTREAM_FT_INVALID_HEADER, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF,
 };
 
 use shared::client::retry::{self, Attempt, Retry};
+use shared::fault::Fault;
 use shared::wire::{Conversation, Cut};
 
 use super::UpstreamRequest;
@@ -49,7 +51,8 @@ impl UpstreamRequest {
         upstream.set_switches(self.untouched);
     }
 
-    /// Begins a try under the rules of the configuration, whatever was allowed for the one before. Whether it is not the first.
+    /// Begins a try under the rules of the configuration, whatever was allowed for the one before. Whether it
+    /// is not the first.
     pub(super) fn begin_try(&mut self, upstream: &mut Upstream<'_>) -> bool {
         upstream.restore_conf();
         self.tries += 1;
@@ -76,13 +79,32 @@ impl UpstreamRequest {
         };
         match retry::decide(&attempt) {
             Retry::Free => return upstream.allow_retry(ANY_REASON, 0),
-            Retry::Spend => upstream.allow_retry(ANY_REASON, rules.timeout),
-            // nginx knows its own rules: what is named, which methods are idempotent, and what has left for the client.
-            Retry::IfConfigured => {}
-            Retry::Never if cut == Cut::NotBegun => return upstream.set_tries(0),
-            Retry::Never => {}
+            Retry::Spend if rules.timeout == 0 || upstream.elapsed() < rules.timeout => {
+                upstream.allow_retry(ANY_REASON, 0);
+            }
+            Retry::Spend | Retry::Never if cut == Cut::Unsent => {
+                return self.give_up(upstream, Fault::Unreachable, NGX_HTTP_UPSTREAM_FT_ERROR);
+            }
+            Retry::Never if cut == Cut::NotBegun => {
+                return self.give_up(upstream, Fault::NotBegun, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER);
+            }
+            // nginx knows its own rules: what is named, which methods are idempotent, and what has left for
+            // the client.
+            Retry::Spend | Retry::IfConfigured | Retry::Never => {}
         }
         upstream.set_tries(upstream.tries().saturating_sub(1));
+    }
+
+    /// Has nginx answer a fault, unless it has an expired response that is better than that where a try fails
+    /// for `reason`.
+    fn give_up(&mut self, upstream: &mut Upstream<'_>, fault: Fault, reason: u32) {
+        upstream.set_tries(0);
+        if !upstream.has_stale(reason) {
+            self.fault = Some(fault);
+            upstream.drop_body();
+            upstream.set_tries(1);
+            Self::retry_always(upstream);
+        }
     }
 
     /// Has nginx try again whatever the configuration says.

@@ -1,5 +1,7 @@
 //! The application of a mount: loading it, loading it anew, and keeping it.
 
+#![forbid(unsafe_code)]
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -26,7 +28,8 @@ type Mounts = HashMap<Box<[u8]>, Arc<Mount>>;
 
 static MOUNTS: Mutex<Option<Mounts>> = Mutex::new(None);
 
-/// Modules by what they are loaded from: a script that is mounted twice is loaded once, whatever is called in it.
+/// Modules by what they are loaded from: a script that is mounted twice is loaded once, whatever is called in
+/// it.
 type Modules = HashMap<Target, Arc<Module>>;
 
 static MODULES: Mutex<Option<Modules>> = Mutex::new(None);
@@ -195,8 +198,8 @@ impl Module {
         })
     }
 
-    /// Looks into what is loaded. A script that is gone for a moment, as while it is being replaced, is no reason to lose the
-    /// application.
+    /// Looks into what is loaded. A script that is gone for a moment, as while it is being replaced, is no
+    /// reason to lose the application.
     fn if_current<R>(&self, stamp: Option<Stamp>, look: impl FnOnce(&Loaded) -> Option<R>) -> Option<R> {
         let loaded = unpoisoned(&self.loaded);
         loaded.as_ref().filter(|loaded| stamp.is_none() || stamp == loaded.stamp).and_then(look)

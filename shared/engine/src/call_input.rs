@@ -1,5 +1,7 @@
 //! What is read from an exchange before its application is called, and what is told about it in the log.
 
+#![forbid(unsafe_code)]
+
 use std::sync::Arc;
 
 use pyo3::prelude::*;

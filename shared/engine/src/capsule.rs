@@ -41,7 +41,8 @@ unsafe extern "C" fn release(capsule: *mut ffi::PyObject) {
 /// # Safety
 /// `capsule` is a living Python object, and stays so for as long as `'a`.
 pub unsafe fn request<'a>(py: Python<'_>, capsule: *mut ffi::PyObject) -> PyResult<&'a Request> {
-    // SAFETY: PyCapsule_GetPointer judges the object by its name; the capsule's count keeps the request alive.
+    // SAFETY: PyCapsule_GetPointer judges the object by its name; the capsule's count keeps the request
+    // alive.
     unsafe {
         let pointer = ffi::PyCapsule_GetPointer(capsule, NAME.as_ptr());
         if pointer.is_null() { Err(PyErr::fetch(py)) } else { Ok(&*pointer.cast::<Request>()) }
@@ -102,8 +103,8 @@ impl Method {
     }
 }
 
-/// Runs a built-in function's body: what it returns becomes a new reference, an error becomes Python's, and a panic a
-/// RuntimeError.
+/// Runs a built-in function's body: what it returns becomes a new reference, an error becomes Python's, and a
+/// panic a RuntimeError.
 pub fn function(
     name: &'static str,
     body: impl FnOnce(Python<'_>) -> PyResult<*mut ffi::PyObject>,

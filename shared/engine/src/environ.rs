@@ -1,5 +1,7 @@
 //! environ: a copy of the mount's template, with this request's values (PEP 3333, "environ Variables").
 
+#![forbid(unsafe_code)]
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat};
 use shared::http::key::Key;

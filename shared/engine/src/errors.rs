@@ -1,5 +1,5 @@
-//! wsgi.errors, print and logging: lines of the server's error log, with the context of the request that the writing thread
-//! serves.
+//! wsgi.errors, print and logging: lines of the server's error log, with the context of the request that the
+//! writing thread serves.
 
 use std::cell::RefCell;
 

@@ -1,5 +1,5 @@
-//! wsgi.file_wrapper: a file that the application returns goes to the server as a range (PEP 3333, "Optional Platform-Specific
-//! File Handling").
+//! wsgi.file_wrapper: a file that the application returns goes to the server as a range (PEP 3333, "Optional
+//! Platform-Specific File Handling").
 
 use std::os::fd::BorrowedFd;
 
@@ -29,7 +29,8 @@ pub fn is_wrapper(interpreter: &Interpreter, result: &Bound<'_, PyAny>) -> bool 
     result.get_type().is(interpreter.file_wrapper.bind(result.py()))
 }
 
-/// The range of an application's result, if that is a wrapper around a regular file. Anything else is iterated.
+/// The range of an application's result, if that is a wrapper around a regular file. Anything else is
+/// iterated.
 pub fn range_of(interpreter: &Interpreter, result: &Bound<'_, PyAny>) -> PyResult<Option<Range>> {
     let py = result.py();
     if !is_wrapper(interpreter, result) {
@@ -51,7 +52,8 @@ pub fn range_of(interpreter: &Interpreter, result: &Bound<'_, PyAny>) -> PyResul
     if about.st_mode & libc::S_IFMT != libc::S_IFREG {
         return Ok(None);
     }
-    // The files of /proc and /sys have other sizes than their content: what takes no room on a disk is read instead.
+    // The files of /proc and /sys have other sizes than their content: what takes no room on a disk is read
+    // instead.
     if about.st_size == 0 || about.st_blocks == 0 {
         return Ok(None);
     }

@@ -19,11 +19,13 @@ unsafe extern "C" fn mark() {
     });
 }
 
-/// Gives a child the system's own behaviour for signals, in place of the server's handlers and of what its threads block: a child
-/// that is terminated has to end. Calls nothing that is not allowed in the child of a process with threads.
+/// Gives a child the system's own behaviour for signals, in place of the server's handlers and of what its
+/// threads block: a child that is terminated has to end. Calls nothing that is not allowed in the child of a
+/// process with threads.
 fn take_signals_back() {
     for number in 1..32 {
-        // SAFETY: all zeroes is the default action with no flags; SIGKILL and SIGSTOP refuse, which changes nothing.
+        // SAFETY: all zeroes is the default action with no flags; SIGKILL and SIGSTOP refuse, which changes
+        // nothing.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             if libc::sigaction(number, std::ptr::null(), &raw mut action) == 0
@@ -48,7 +50,8 @@ thread_local! {
     static BLOCKED: Cell<Option<libc::sigset_t>> = const { Cell::new(None) };
 }
 
-/// Holds signals back while the process forks: one that reached the child before it has its handlers off would run the server's.
+/// Holds signals back while the process forks: one that reached the child before it has its handlers off
+/// would run the server's.
 unsafe extern "C" fn hold_signals() {
     shared::ffi::guard::guard("before fork", (), || {
         // SAFETY: both sets are whole before they are used.
@@ -72,11 +75,13 @@ unsafe extern "C" fn let_signals_go() {
 
 /// Begins to watch for forks.
 pub fn watch_forks() {
-    // SAFETY: the functions change flags and signals only, which is allowed in a child of a process with threads.
+    // SAFETY: the functions change flags and signals only, which is allowed in a child of a process with
+    // threads.
     unsafe { libc::pthread_atfork(Some(hold_signals), Some(let_signals_go), Some(mark)) };
 }
 
-/// Forks a process of the server's own: the pid, 0 in the child, -1 where it failed, and [`abi::HAS_THREADS`].
+/// Forks a process of the server's own: the pid, 0 in the child, -1 where it failed, and
+/// [`abi::HAS_THREADS`].
 pub fn fork() -> i32 {
     type Hook = unsafe extern "C" fn();
     let forked = threads::attached(|py| {
@@ -121,7 +126,8 @@ pub fn fork() -> i32 {
     forked.flatten().unwrap_or(-1)
 }
 
-/// Whether the calling process is a child of the server's process. Its copy of an exchange is not its own to use.
+/// Whether the calling process is a child of the server's process. Its copy of an exchange is not its own to
+/// use.
 pub fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }

@@ -147,8 +147,8 @@ fn initialise(program: &[u8]) -> Result<(), String> {
     let program = CString::new(program).map_err(|_| "its path has a NUL".to_owned())?;
     let arguments = [program.as_ptr()];
     let mut config = Config([0; 8192]);
-    // SAFETY: the signatures are those of CPython's PyConfig API (PEP 587), which has kept them since 3.8; `config` is larger than
-    // any version's structure.
+    // SAFETY: the signatures are those of CPython's PyConfig API (PEP 587), which has kept them since 3.8;
+    // `config` is larger than any version's structure.
     unsafe {
         let init: Init = symbol(c"PyConfig_InitPythonConfig")?;
         let set: SetArguments = symbol(c"PyConfig_SetBytesArgv")?;
@@ -191,7 +191,8 @@ unsafe fn validate(status: &Status) -> Result<(), String> {
     Err(unsafe { std::ffi::CStr::from_ptr(status.message) }.to_string_lossy().into_owned())
 }
 
-/// The dispositions of all signals: the server's, which Python's start would change (SIGPIPE, SIGXFSZ, SIGINT).
+/// The dispositions of all signals: the server's, which Python's start would change (SIGPIPE, SIGXFSZ,
+/// SIGINT).
 struct Handlers(Vec<(c_int, libc::sigaction)>);
 
 impl Handlers {
@@ -209,7 +210,8 @@ impl Handlers {
 
     fn restore(&self) {
         for (number, action) in &self.0 {
-            // SAFETY: puts back what was read from the kernel; SIGKILL and SIGSTOP refuse, which changes nothing.
+            // SAFETY: puts back what was read from the kernel; SIGKILL and SIGSTOP refuse, which changes
+            // nothing.
             unsafe { libc::sigaction(*number, action, std::ptr::null_mut()) };
         }
     }
@@ -279,11 +281,12 @@ fn prepare(py: Python<'_>, conf: &Conf<'_>) -> PyResult<()> {
 /// Neat's version, for middleware that asks for mod_wsgi's.
 const VERSION: (u32, u32, u32) = (6, 0, 0);
 
-/// Ends Python on the thread that started it; the GIL is never given back, so that no Python code runs behind the server's
-/// back while the process ends.
+/// Ends Python on the thread that started it; the GIL is never given back, so that no Python code runs behind
+/// the server's back while the process ends.
 ///
-/// In the middle of a request (httpd's prefork MPM ends a child from a signal handler) and in a child of the application nothing is
-/// done: the thread holds the GIL already, and the interpreter is in no state to be ended.
+/// In the middle of a request (httpd's prefork MPM ends a child from a signal handler) and in a child of the
+/// application nothing is done: the thread holds the GIL already, and the interpreter is in no state to be
+/// ended.
 pub fn stop(patience_ms: u32) {
     if fork::is_forked() || request::current().is_some() {
         return;

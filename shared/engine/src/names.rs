@@ -1,5 +1,7 @@
 //! The Python strings that are needed at every request, made once.
 
+#![forbid(unsafe_code)]
+
 use std::sync::OnceLock;
 
 use pyo3::prelude::*;

@@ -1,5 +1,7 @@
 //! One request in the engine's hands: the server's exchange, and how far its response has come.
 
+#![forbid(unsafe_code)]
+
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
@@ -20,10 +22,11 @@ use crate::fork;
 /// How long a send may be and still be made while attached, where the exchange says that it does not wait.
 const INSTANT: usize = 32 * 1024;
 
-/// A request. `start_response`, `write` and `wsgi.input` keep it alive; its exchange goes when the response ends.
+/// A request. `start_response`, `write` and `wsgi.input` keep it alive; its exchange goes when the response
+/// ends.
 pub struct Request {
-    /// Locked for as long as a call to the server waits, so that a thread which is attached to Python only tries. Where both are
-    /// locked, this one is first.
+    /// Locked for as long as a call to the server waits, so that a thread which is attached to Python only
+    /// tries. Where both are locked, this one is first.
     exchange: Mutex<Option<ForeignExchange>>,
     /// Never locked across a call.
     response: Mutex<Response>,
@@ -77,7 +80,8 @@ pub enum Unread {
 /// The calling thread's request, until this is dropped.
 pub struct Entered {
     request: Arc<Request>,
-    /// What the thread serves when this one is done: httpd runs a subrequest while the request around it sends.
+    /// What the thread serves when this one is done: httpd runs a subrequest while the request around it
+    /// sends.
     around: Option<Arc<Request>>,
 }
 
@@ -124,12 +128,12 @@ impl Request {
     }
 
     /// What is needed to call the application, before anybody else knows the request.
-    pub fn opening(&self, py: Python<'_>) -> Option<CallInput> {
+    pub fn call_input(&self, py: Python<'_>) -> Option<CallInput> {
         self.free_exchange()?.as_ref().map(|exchange| CallInput::of(py, exchange))
     }
 
     /// Method, path and script, for the log.
-    pub fn about(&self, py: Python<'_>) -> String {
+    pub fn request_line(&self, py: Python<'_>) -> String {
         let about = match self.free_exchange() {
             Some(exchange) => exchange.as_ref().map(request_line),
             None => py.detach(|| self.exchange().as_ref().map(request_line)),
@@ -165,7 +169,8 @@ impl Request {
         py.detach(|| self.exchange().as_mut().ok_or(Unread::Over)?.read_body(into).map_err(Unread::Server))
     }
 
-    /// Sends the head, if it has not left yet, and a block. With `flush` the block is on its way when this returns.
+    /// Sends the head, if it has not left yet, and a block. With `flush` the block is on its way when this
+    /// returns.
     pub fn send(&self, py: Python<'_>, block: &[u8], flush: bool) -> Result<Sent, Refusal> {
         self.with_room(py, block.len(), |exchange| self.pass_block(exchange, block, flush))
     }
@@ -216,8 +221,8 @@ impl Request {
         })
     }
 
-    /// Runs `work` attached where it does not wait, and detached otherwise. Another thread may hold the lock while it waits, so
-    /// that it is only tried while attached.
+    /// Runs `work` attached where it does not wait, and detached otherwise. Another thread may hold the lock
+    /// while it waits, so that it is only tried while attached.
     fn with_room<R: Send>(
         &self,
         py: Python<'_>,
@@ -254,8 +259,8 @@ impl Request {
         }
     }
 
-    /// Takes the next step of the response, and hands over the head where it is time for that. Says how many of the next `length`
-    /// bytes follow; `None` where the response has no body.
+    /// Takes the next step of the response, and hands over the head where it is time for that. Says how many
+    /// of the next `length` bytes follow; `None` where the response has no body.
     fn step(&self, exchange: &mut Option<ForeignExchange>, length: u64) -> Result<Option<u64>, Refusal> {
         let step = self.response().block(length)?;
         if let Some(head) = step.head {

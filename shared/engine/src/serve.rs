@@ -57,7 +57,7 @@ pub fn serve(py: Python<'_>, exchange: ForeignExchange) {
 
 /// Ends a request that failed.
 fn fail(py: Python<'_>, request: &Request, fault: &Fault) {
-    let about = request.about(py);
+    let about = request.request_line(py);
     let status = match fault {
         Fault::Gone(error) => {
             errors::tell(Level::Info, format!("{about}: {error}").as_bytes());
@@ -78,16 +78,16 @@ fn fail(py: Python<'_>, request: &Request, fault: &Fault) {
     let _ = request.fail(py, status);
 }
 
-/// The status to answer when what the application let go is an error of ours about the request's body or its client, and not a
-/// fault of the application.
+/// The status to answer when what the application let go is an error of ours about the request's body or its
+/// client, and not a fault of the application.
 fn server_status(py: Python<'_>, error: &PyErr) -> Option<u16> {
     let value = error.value(py);
     let ours = value.get_type().getattr("__module__").ok()?.eq("_neat").ok()?;
     if ours { value.getattr("status").ok()?.extract().ok() } else { None }
 }
 
-/// Ends a child process of the application's that came back from it, as the interpreter ends a process: with the code of its
-/// `SystemExit`, or with 1 after an exception.
+/// Ends a child process of the application's that came back from it, as the interpreter ends a process: with
+/// the code of its `SystemExit`, or with 1 after an exception.
 fn leave_child(py: Python<'_>, fault: Option<Fault>) -> ! {
     let code = match fault {
         Some(Fault::Python(error)) if error.is_instance_of::<PySystemExit>(py) => exit_code(py, &error),
@@ -127,7 +127,7 @@ fn run(py: Python<'_>, request: &Arc<Request>) -> Result<(), Fault> {
     }
     let sent = send(py, interpreter, request, &result);
     if let Err(error) = close(py, &result) {
-        let about = request.about(py);
+        let about = request.request_line(py);
         traceback::tell(py, &format!("{about}: the close() of the response failed"), &error);
     }
     sent
@@ -139,14 +139,15 @@ fn call<'py>(
     interpreter: &Interpreter,
     request: &Arc<Request>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let opening = request.opening(py).ok_or_else(|| PyAssertionError::new_err("the request is over"))?;
-    let mount = match opening.mount {
+    let call_input =
+        request.call_input(py).ok_or_else(|| PyAssertionError::new_err("the request is over"))?;
+    let mount = match call_input.mount {
         Ok(mount) => mount,
         Err(packed) => application::mount_of(py, &packed)?,
     };
     let application = mount.application(py)?;
-    let input = input::open(py, interpreter, request, opening.input)?;
-    let environ = environ::build(py, mount.template.bind(py), &opening.head, &input)?;
+    let input = input::open(py, interpreter, request, call_input.input)?;
+    let environ = environ::build(py, mount.template.bind(py), &call_input.head, &input)?;
     let start_response = START_RESPONSE.bind(py, Some(&capsule::of_request(py, request)?))?;
     application.call1((environ, start_response))
 }
@@ -189,7 +190,8 @@ fn send(
     Ok(request.send_head(py)?)
 }
 
-/// The one block of a list or tuple that has one: its length is the response's (PEP 3333, "Handling the Content-Length Header").
+/// The one block of a list or tuple that has one: its length is the response's (PEP 3333, "Handling the
+/// Content-Length Header").
 fn only_block<'py>(result: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     if let Ok(list) = result.cast_exact::<PyList>() {
         return if list.len() == 1 { list.get_item(0).ok() } else { None };
@@ -213,8 +215,8 @@ fn block_of<'a>(item: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     }
 }
 
-/// Calls `close()` where there is one (PEP 3333, "Specification Details"). Lists and tuples have none, and looking for it is not
-/// free.
+/// Calls `close()` where there is one (PEP 3333, "Specification Details"). Lists and tuples have none, and
+/// looking for it is not free.
 fn close(py: Python<'_>, result: &Bound<'_, PyAny>) -> PyResult<()> {
     if result.cast_exact::<PyList>().is_ok() || result.cast_exact::<PyTuple>().is_ok() {
         return Ok(());

@@ -26,7 +26,8 @@ unsafe extern "C" fn start_response(
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     function("start_response", |py| {
-        // SAFETY: CPython hands over a tuple, and a dict or null, that live for the call; `owner` is our capsule.
+        // SAFETY: CPython hands over a tuple, and a dict or null, that live for the call; `owner` is our
+        // capsule.
         let (owner, arguments, keywords, request) = unsafe {
             (
                 Borrowed::from_ptr(py, owner),

@@ -11,12 +11,14 @@ thread_local! {
     static KEPT: OnceCell<Kept> = const { OnceCell::new() };
 }
 
-/// A thread state that outlives the requests of its thread: making one costs more than all the rest of a short request.
+/// A thread state that outlives the requests of its thread: making one costs more than all the rest of a
+/// short request.
 struct Kept(ffi::PyGILState_STATE);
 
 impl Kept {
     fn new() -> Self {
-        // SAFETY: Python runs. The thread state made here is kept because its count is not given back before `drop`.
+        // SAFETY: Python runs. The thread state made here is kept because its count is not given back before
+        // `drop`.
         unsafe {
             let state = ffi::PyGILState_Ensure();
             ffi::PyEval_SaveThread();
@@ -30,8 +32,8 @@ impl Drop for Kept {
         if interpreter::is_stopped() {
             return;
         }
-        // SAFETY: Python runs still; the first release gives back the count of this entry and stays attached, the second that of
-        // `new`, and with it the thread state.
+        // SAFETY: Python runs still; the first release gives back the count of this entry and stays attached,
+        // the second that of `new`, and with it the thread state.
         unsafe {
             ffi::PyGILState_Ensure();
             ffi::PyGILState_Release(ffi::PyGILState_STATE::PyGILState_LOCKED);

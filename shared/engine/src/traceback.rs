@@ -1,5 +1,7 @@
 //! An exception as text for the log.
 
+#![forbid(unsafe_code)]
+
 use pyo3::prelude::*;
 use shared::log::Level;
 

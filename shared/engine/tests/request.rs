@@ -10,6 +10,7 @@ use shared::conf::mount::Target;
 use shared::exchange::{BodyError, End};
 use shared::http::key::Key;
 use shared::log::Level;
+use shared::wsgi::environ::keys::{KEYS, Presence};
 
 /// What an application answered, or what it failed with.
 fn answer(acts: &[Act]) -> String {
@@ -48,6 +49,21 @@ fn environ_is_a_dict_of_native_strings() {
          'wsgi.file_wrapper', 'wsgi.input', 'wsgi.input_terminated', 'wsgi.multiprocess', 'wsgi.multithread', \
          'wsgi.run_once', 'wsgi.version']"
     );
+}
+
+#[test]
+fn every_key_of_environ_is_documented() {
+    let path = evaluate("documented", "", "' '.join(environ)");
+    let keys = answer(&Call::new(&path).run());
+    for key in keys.split(' ') {
+        let is_known = KEYS.iter().any(|known| known.name == key) || key.starts_with("HTTP_");
+        assert!(is_known, "{key} is not in the table of keys");
+    }
+    for known in KEYS.iter().filter(|known| known.presence == Presence::Always) {
+        // What the rig leaves out is packed by every server: the tests of the table hold that.
+        let is_engines = known.name.starts_with("wsgi.") || known.name == "mod_wsgi.script_name";
+        assert!(!is_engines || keys.split(' ').any(|key| key == known.name), "{} is not there", known.name);
+    }
 }
 
 /// What an imported module has (Python's reference, "Import-related attributes on module objects").

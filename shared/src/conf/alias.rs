@@ -49,8 +49,8 @@ impl AliasConf {
             "application-group" if value == "%{GLOBAL}" => {}
             "application-group" => {
                 return Err(ValueError::Other(format!(
-                    "asks for {name}={value}, but this version of Neat runs every application in the main interpreter of its \
-                     processes; leave the option out"
+                    "asks for {name}={value}, but this version of Neat runs every application in the main \
+                     interpreter of its processes; leave the option out"
                 )));
             }
             _ => {
@@ -108,7 +108,8 @@ mod tests {
             ("application-group=other", "main interpreter"),
             (
                 "colour=red",
-                "\"colour=red\"; there are callable-object=, pass-authorization=, process-group=, application-group=",
+                "\"colour=red\"; there are callable-object=, pass-authorization=, process-group=, \
+                 application-group=",
             ),
             ("process-groups", "unknown option"),
         ] {

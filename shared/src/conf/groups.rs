@@ -170,7 +170,9 @@ impl Groups {
         }
     }
 
-    /// Which processes the value of a variable chose, if it may.
+    /// Which processes the value of a variable chose, if it may. The server's own have to be in the list too where
+    /// there is one (`%{GLOBAL}` or `embedded`), as in mod_wsgi: whoever sets the variable could otherwise run
+    /// an application as the server's user.
     ///
     /// # Errors
     /// [`ChoiceError`].

@@ -1,4 +1,5 @@
-//! What was written in a location, a directory, a virtual host: the settings that are inherited, the same for both servers.
+//! What was written in a location, a directory, a virtual host: the settings that are inherited, the same for
+//! both servers.
 
 use crate::vocabulary::Setting;
 use crate::vocabulary::value::Value;
@@ -18,7 +19,8 @@ pub struct LocationConf {
 }
 
 impl LocationConf {
-    /// Takes a setting; `false` where it is not one of a location's, or its value not of the kind that it takes.
+    /// Takes a setting; `false` where it is not one of a location's, or its value not of the kind that it
+    /// takes.
     pub fn apply(&mut self, setting: Setting, value: &Value) -> bool {
         match (setting, value) {
             (Setting::Callable, Value::Word(name)) => self.callable = Some(name.clone()),

@@ -1,4 +1,5 @@
-//! Configuration in two stages: as written ([`location`], [`alias`], [`server`]), and what they lead to ([`mount`]).
+//! Configuration in two stages: as written ([`location`], [`alias`], [`server`]), and what they lead to
+//! ([`mount`]).
 
 pub mod alias;
 pub mod group;
@@ -11,8 +12,9 @@ use crate::loader::locate::locate;
 use crate::vocabulary::Setting;
 use crate::vocabulary::value::{Value, ValueError};
 
-/// Validates what a value means, where its form is right: that a name can be a callable's, that a home has a Python that can be loaded.
-/// Called while the directive is read, so that the server can say which file and line it is about.
+/// Validates what a value means, where its form is right: that a name can be a callable's, that a home has a
+/// Python that can be loaded. Called while the directive is read, so that the server can say which file and
+/// line it is about.
 ///
 /// # Errors
 /// What is wrong and what to do, for the administrator.

@@ -1,4 +1,5 @@
-//! What an application is loaded from, and under which name. What its requests share is in [`crate::wsgi::environ::mount`].
+//! What an application is loaded from, and under which name. What its requests share is in
+//! [`crate::wsgi::environ::mount`].
 
 use std::path::PathBuf;
 

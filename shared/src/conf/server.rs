@@ -18,7 +18,8 @@ pub struct ServerConf {
 }
 
 impl ServerConf {
-    /// Takes a setting; `false` where it is not one of the process's, or its value not of the kind that it takes.
+    /// Takes a setting; `false` where it is not one of the process's, or its value not of the kind that it
+    /// takes.
     pub fn apply(&mut self, setting: Setting, value: &Value) -> bool {
         match (setting, value) {
             (Setting::PythonHome, Value::Path(home)) => self.home = Some(home.clone()),
@@ -38,7 +39,8 @@ impl ServerConf {
         self.home.as_deref()
     }
 
-    /// The Python of the server's own processes, and that they may read it; `server` is their user, where the server is root.
+    /// The Python of the server's own processes, and that they may read it; `server` is their user, where the
+    /// server is root.
     ///
     /// # Errors
     /// A sentence for the administrator.

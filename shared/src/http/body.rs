@@ -5,8 +5,8 @@ use thiserror::Error;
 use super::length;
 use super::token::trim;
 
-/// Why a request's transfer coding is refused (RFC 9112 section 6.1). A server that goes on with such a message may take its body
-/// for another request, so that the connection is closed.
+/// Why a request's transfer coding is refused (RFC 9112 section 6.1). A server that goes on with such a
+/// message may take its body for another request, so that the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BadCoding {
     /// chunked stands twice, or not at the end.
@@ -57,8 +57,8 @@ pub enum Announced {
 }
 
 impl Announced {
-    /// Reads the fields of a head. `is_framed` says that the protocol shows a body's end by itself (HTTP/2 and later), where a
-    /// method that commonly has a body may have one without any field.
+    /// Reads the fields of a head. `is_framed` says that the protocol shows a body's end by itself (HTTP/2
+    /// and later), where a method that commonly has a body may have one without any field.
     #[must_use]
     pub fn of_fields(
         transfer_encoding: Option<&[u8]>,
@@ -68,7 +68,8 @@ impl Announced {
     ) -> Self {
         match (transfer_encoding, content_length) {
             (Some(_), _) => Self::Unknown,
-            // A length that is no number is the server's to refuse. Until then there may be something to read.
+            // A length that is no number is the server's to refuse. Until then there may be something to
+            // read.
             (None, Some(value)) => length::parse(value).map_or(Self::Unknown, Self::Length),
             (None, None) if is_framed && !matches!(method, b"GET" | b"HEAD") => Self::Unknown,
             (None, None) => Self::Nothing,
@@ -81,8 +82,8 @@ impl Announced {
         !matches!(self, Self::Nothing | Self::Length(0))
     }
 
-    /// What holds once the server has read the body: `stored` bytes of it, or `None` where this request gets none of it (a
-    /// subrequest has the main request's head, but not its body).
+    /// What holds once the server has read the body: `stored` bytes of it, or `None` where this request gets
+    /// none of it (a subrequest has the main request's head, but not its body).
     #[must_use]
     pub const fn when_read(self, stored: Option<u64>) -> BodyLength {
         match (stored, self) {

@@ -9,8 +9,8 @@ pub struct HostPort<'a> {
     pub port: u16,
 }
 
-/// The host of the address that a server listens on, written as `host:port`; empty, as in mod_wsgi, where every address of the
-/// machine is listened on.
+/// The host of the address that a server listens on, written as `host:port`; empty, as in mod_wsgi, where
+/// every address of the machine is listened on.
 #[must_use]
 pub fn of_listener(address: &[u8]) -> &[u8] {
     let end = address.iter().rposition(|byte| *byte == b':').unwrap_or(address.len());

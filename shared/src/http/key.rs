@@ -1,7 +1,8 @@
 //! The common keys of environ, as numbers.
 //!
-//! A key that occurs in nearly every request travels as one byte, and the engine finds the Python string for it in a table.
-//! The order is part of the boundary: add at the end, and raise [`crate::loader::abi::VERSION`].
+//! A key that occurs in nearly every request travels as one byte, and the engine finds the Python string for
+//! it in a table. The order is part of the boundary: add at the end, and raise
+//! [`crate::loader::abi::VERSION`].
 
 macro_rules! keys {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {

@@ -1,6 +1,7 @@
 //! How long a response's body is, and holding it to that.
 
-/// A declared length, and what of it is still to come. Declared is law: what is more is dropped, what is less is a cut.
+/// A declared length, and what of it is still to come. Declared is law: what is more is dropped, what is less
+/// is a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     left: Option<u64>,

@@ -1,8 +1,9 @@
-//! A request's head as one packed run of bytes: the one currency between server module, engine and (later) wire.
+//! A request's head as one packed run of bytes: the one currency between server module, engine and (later)
+//! wire.
 //!
-//! Each entry is a key and a value. A common key is its number, one byte; any other is [`NAMED`], the length of the name
-//! (two bytes) and the name. Then the length of the value (four bytes) and the value. Numbers are little-endian, so that the
-//! bytes may also travel between processes.
+//! Each entry is a key and a value. A common key is its number, one byte; any other is [`NAMED`], the length
+//! of the name (two bytes) and the name. Then the length of the value (four bytes) and the value. Numbers are
+//! little-endian, so that the bytes may also travel between processes.
 
 use super::key::Key;
 use super::token::{append_environ_name, is_environ_header, is_left_out, trim};
@@ -11,7 +12,8 @@ use super::token::{append_environ_name, is_environ_header, is_left_out, trim};
 pub const NAMED: u8 = 254;
 /// In place of a key's number: the entry was replaced, skip it.
 const DEAD: u8 = 255;
-/// The longest header name that reaches environ, in bytes. nginx and httpd both limit a header line to 8 KiB by default.
+/// The longest header name that reaches environ, in bytes. nginx and httpd both limit a header line to 8 KiB
+/// by default.
 const MAX_NAME: usize = 8192;
 
 /// A request's head, packed. It owns its bytes.
@@ -108,7 +110,8 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// Packs a head. Setting a key again replaces its value; a header given again is joined (RFC 9110 section 5.3).
+/// Packs a head. Setting a key again replaces its value; a header given again is joined (RFC 9110 section
+/// 5.3).
 #[derive(Debug)]
 pub struct Packer {
     bytes: Vec<u8>,
@@ -137,7 +140,8 @@ impl Packer {
         }
     }
 
-    /// Lets `Authorization` and `Proxy-Authorization` through to environ (`WSGIPassAuthorization`, `wsgi_pass_authorization`).
+    /// Lets `Authorization` and `Proxy-Authorization` through to environ (`WSGIPassAuthorization`,
+    /// `wsgi_pass_authorization`).
     pub fn pass_authorization(&mut self, pass: bool) {
         self.pass_authorization = pass;
     }
@@ -173,9 +177,10 @@ impl Packer {
         self.push_named(name, &[value]);
     }
 
-    /// Takes a header of the request: `Content-Type` and `Content-Length` under their CGI names, any other as `HTTP_` and its
-    /// name in capitals (RFC 3875 section 4.1.18). Left out are names that could pose as another (anything but letters, digits
-    /// and `-`), those of [`is_left_out`], and credentials unless [`Packer::pass_authorization`] was said.
+    /// Takes a header of the request: `Content-Type` and `Content-Length` under their CGI names, any other as
+    /// `HTTP_` and its name in capitals (RFC 3875 section 4.1.18). Left out are names that could pose as
+    /// another (anything but letters, digits and `-`), those of [`is_left_out`], and credentials unless
+    /// [`Packer::pass_authorization`] was said.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
         let value = trim(value);
         if name.len() > MAX_NAME || !is_environ_header(name) || is_left_out(name) {

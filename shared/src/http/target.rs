@@ -1,11 +1,11 @@
-//! Splitting paths: where an application's mount point ends and its own path begins (PEP 3333, "environ Variables"; RFC 3875
-//! sections 4.1.5 and 4.1.13).
+//! Splitting paths: where an application's mount point ends and its own path begins (PEP 3333, "environ
+//! Variables"; RFC 3875 sections 4.1.5 and 4.1.13).
 
 /// Splits a decoded path into `(SCRIPT_NAME, PATH_INFO)` for an application mounted at `mount`.
 ///
-/// A mount point's own trailing slash belongs to the path: mounted at `/` an application has the SCRIPT_NAME `""`, as PEP 3333
-/// asks for the root of a server, and mounted at `/app/` it has `/app`. A path that is not below the mount point (a regular
-/// expression matched, or a rewrite changed it) is all PATH_INFO.
+/// A mount point's own trailing slash belongs to the path: mounted at `/` an application has the SCRIPT_NAME
+/// `""`, as PEP 3333 asks for the root of a server, and mounted at `/app/` it has `/app`. A path that is not
+/// below the mount point (a regular expression matched, or a rewrite changed it) is all PATH_INFO.
 ///
 /// ```
 /// # use shared::http::target::split;
@@ -20,10 +20,11 @@ pub fn split<'a>(path: &'a [u8], mount: &[u8]) -> (&'a [u8], &'a [u8]) {
     }
 }
 
-/// SCRIPT_NAME where the server has found PATH_INFO by itself (httpd's directory walk): what of `path` comes before it.
+/// SCRIPT_NAME where the server has found PATH_INFO by itself (httpd's directory walk): what of `path` comes
+/// before it.
 ///
-/// Several slashes are the same as one, for httpd makes one of them where it looks for the script (`ap_find_path_info`). It is
-/// all of the path where a rewrite has left nothing of the path info in it.
+/// Several slashes are the same as one, for httpd makes one of them where it looks for the script
+/// (`ap_find_path_info`). It is all of the path where a rewrite has left nothing of the path info in it.
 #[must_use]
 pub fn before_path_info<'a>(path: &'a [u8], path_info: &[u8]) -> &'a [u8] {
     let (mut rest, mut wanted) = (path, path_info);
@@ -35,8 +36,9 @@ pub fn before_path_info<'a>(path: &'a [u8], path_info: &[u8]) -> &'a [u8] {
     rest
 }
 
-/// What of a path comes behind the URL path of an alias (`WSGIScriptAlias`), which ends where a segment of the path ends; `None`
-/// where the alias does not match. Several slashes are the same as one, as everywhere in httpd.
+/// What of a path comes behind the URL path of an alias (`WSGIScriptAlias`), which ends where a segment of
+/// the path ends; `None` where the alias does not match. Several slashes are the same as one, as everywhere
+/// in httpd.
 #[must_use]
 pub fn behind_alias<'a>(path: &'a [u8], alias: &[u8]) -> Option<&'a [u8]> {
     let mut rest = path;
@@ -53,8 +55,8 @@ pub fn behind_alias<'a>(path: &'a [u8], alias: &[u8]) -> Option<&'a [u8]> {
     (rest.is_empty() || rest.starts_with(b"/") || alias.ends_with(b"/")).then_some(rest)
 }
 
-/// The URL path that an alias matches: a trailing slash counts only where the target has one as well, so that what comes behind
-/// the alias always begins with a slash.
+/// The URL path that an alias matches: a trailing slash counts only where the target has one as well, so that
+/// what comes behind the alias always begins with a slash.
 #[must_use]
 pub fn alias_path<'a>(written: &'a str, target: &str) -> &'a str {
     if target.ends_with('/') { written } else { written.strip_suffix('/').unwrap_or(written) }

@@ -7,8 +7,8 @@ pub fn is_token(name: &[u8]) -> bool {
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// Whether `value` may stand in a field: no control characters but the tab, so no line break that would begin another field.
-/// RFC 9110 section 5.5; PEP 3333 says the same of header values.
+/// Whether `value` may stand in a field: no control characters but the tab, so no line break that would begin
+/// another field. RFC 9110 section 5.5; PEP 3333 says the same of header values.
 #[must_use]
 pub fn is_field_value(value: &[u8]) -> bool {
     value.iter().all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f))
@@ -23,23 +23,24 @@ pub fn trim(value: &[u8]) -> &[u8] {
     value.get(first..end).unwrap_or_default()
 }
 
-/// Whether a request header of this name may stand in environ. There `-` becomes `_`, so a name that has `_` of its own
-/// could pose as another one.
+/// Whether a request header of this name may stand in environ. There `-` becomes `_`, so a name that has `_`
+/// of its own could pose as another one.
 #[must_use]
 pub fn is_environ_header(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
 }
 
-/// Whether a request header never stands in environ: `Proxy`, which programs take for a setting of theirs (CVE-2016-5385), and
-/// `Transfer-Encoding`, which the server has taken off the body (RFC 9112 section 6.1): an application that looks for it would
-/// decode a second time.
+/// Whether a request header never stands in environ: `Proxy`, which programs take for a setting of theirs
+/// (CVE-2016-5385), and `Transfer-Encoding`, which the server has taken off the body (RFC 9112 section 6.1):
+/// an application that looks for it would decode a second time.
 #[must_use]
 pub fn is_left_out(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"proxy") || name.eq_ignore_ascii_case(b"transfer-encoding")
 }
 
-/// Whether a field is about the connection and not about the message, which an application may not say anything about
-/// (PEP 3333, "Other HTTP Features"; the list is that of `wsgiref.util.is_hop_by_hop`, with RFC 9110's spelling of Trailer).
+/// Whether a field is about the connection and not about the message, which an application may not say
+/// anything about (PEP 3333, "Other HTTP Features"; the list is that of `wsgiref.util.is_hop_by_hop`, with
+/// RFC 9110's spelling of Trailer).
 #[must_use]
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 9] = [
@@ -56,8 +57,8 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Whether a field asks for a part of the answer, or for none where the client has one (RFC 9110 sections 13.1 and 14.2; the list
-/// is that of `ngx_http_uwsgi_cache_headers`).
+/// Whether a field asks for a part of the answer, or for none where the client has one (RFC 9110 sections
+/// 13.1 and 14.2; the list is that of `ngx_http_uwsgi_cache_headers`).
 #[must_use]
 pub fn is_conditional(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 6] =

@@ -85,13 +85,12 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn file_of(text: &[u8]) -> File {
+    fn file_of(text: &[u8]) -> io::Result<File> {
         let path = std::env::temp_dir().join(format!("neat-body-{}-{}", std::process::id(), text.len()));
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-        std::fs::remove_file(path).unwrap();
-        file.write_all(text).unwrap();
-        file
+        let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        std::fs::remove_file(path)?;
+        file.write_all(text)?;
+        Ok(file)
     }
 
     fn read_all(body: &mut StoredBody, portion: usize) -> io::Result<Vec<u8>> {
@@ -110,7 +109,7 @@ mod tests {
             let mut body = StoredBody::default();
             body.push_memory(b"in memory, ".to_vec());
             body.push_memory(Vec::new());
-            body.push_file(file_of(b"..in a file..."), 2, 9);
+            body.push_file(file_of(b"..in a file...").unwrap(), 2, 9);
             body.push_memory(b", again".to_vec());
             assert_eq!(read_all(&mut body, portion).unwrap(), b"in memory, in a file, again");
         }
@@ -119,7 +118,7 @@ mod tests {
     #[test]
     fn a_file_that_became_shorter_is_an_error_and_no_early_end() {
         let mut body = StoredBody::default();
-        body.push_file(file_of(b"short"), 0, 6);
+        body.push_file(file_of(b"short").unwrap(), 0, 6);
         assert_eq!(read_all(&mut body, 100).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

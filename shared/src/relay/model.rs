@@ -1,6 +1,7 @@
 //! Models of the channel and of the queue: loom tries every interleaving of a Python thread and an event loop.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p neat-shared --lib relay --release`
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use loom::thread;
 

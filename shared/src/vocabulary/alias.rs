@@ -1,5 +1,5 @@
-//! The options of `WSGIScriptAlias` and `WSGIScriptAliasMatch`, each declared once. [`crate::conf::alias`] reads what is written
-//! behind them.
+//! The options of `WSGIScriptAlias` and `WSGIScriptAliasMatch`, each declared once. [`crate::conf::alias`]
+//! reads what is written behind them.
 
 /// An option, written as `name=value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub const ALIAS_OPTIONS: &[AliasOption] = &[
         name: "application-group",
         takes: "%{GLOBAL}",
         default: "%{GLOBAL}",
-        doc: "the main interpreter, which is the only one; with process-group= beside it the script is loaded when the server starts",
+        doc: "the main interpreter, which is the only one; with process-group= beside it the script is loaded \
+              when the server starts",
     },
 ];

@@ -1,5 +1,5 @@
-//! The options of a process group (`WSGIDaemonProcess`, `wsgi_daemon_process`), each declared once. [`super::option_value`] reads
-//! what is written behind them.
+//! The options of a process group (`WSGIDaemonProcess`, `wsgi_daemon_process`), each declared once.
+//! [`super::option_value`] reads what is written behind them.
 
 /// What an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,11 +12,13 @@ pub enum OptionKind {
     Signed(i64, i64),
     /// Seconds, or a number with `ms`, `s`, `m`, `h` or `d` behind it. `0` and `off` mean none.
     Time,
-    /// A time that something is given to end by itself. `0` means none at all; there is no doing without an end.
+    /// A time that something is given to end by itself. `0` means none at all; there is no doing without an
+    /// end.
     Grace,
     /// A time after which somebody is given up. `0` means the default, as in mod_wsgi; nobody waits for ever.
     Wait,
-    /// Bytes from the first to the second, or a number with `k`, `m` or `g` behind it. `0` and `off` mean none, or the default.
+    /// Bytes from the first to the second, or a number with `k`, `m` or `g` behind it. `0` and `off` mean
+    /// none, or the default.
     Size(u64, u64),
     /// One size of at least so much, or two with `:` between them. `0` and `off` mean none.
     SoftAndHard(u64),

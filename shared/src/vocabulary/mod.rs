@@ -1,7 +1,8 @@
-//! The one vocabulary: every directive is declared here once, for both servers, with what it takes and where it may stand.
+//! The one vocabulary: every directive is declared here once, for both servers, with what it takes and where
+//! it may stand.
 //!
-//! The modules build their directive tables from [`DIRECTIVES`], both judge what is written with [`value::parse`], and the
-//! reference page is printed from the same table ([`reference`]).
+//! The modules build their directive tables from [`DIRECTIVES`], both judge what is written with
+//! [`value::parse`], and the reference page is printed from the same table ([`reference`]).
 
 pub mod alias;
 pub mod directives;
@@ -15,8 +16,8 @@ use std::ffi::CStr;
 
 pub use directives::DIRECTIVES;
 
-/// What a directive is about. A module turns each into a change of its configuration; most are the same change in both
-/// ([`crate::conf::location::LocationConf::apply`]).
+/// What a directive is about. A module turns each into a change of its configuration; most are the same
+/// change in both ([`crate::conf::location::LocationConf::apply`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Setting {
     /// Mounts an application at a URL (`WSGIScriptAlias`) or in a location (`wsgi_pass`).

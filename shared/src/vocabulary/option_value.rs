@@ -1,4 +1,5 @@
-//! Reading what is written behind an option of a process group. Each error says which option, what was given and what is allowed.
+//! Reading what is written behind an option of a process group. Each error says which option, what was given
+//! and what is allowed.
 
 use std::time::Duration;
 

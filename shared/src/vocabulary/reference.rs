@@ -1,4 +1,5 @@
-//! The reference page, printed from the tables of directives and of the options of an alias and of a process group.
+//! The reference page, printed from the tables of directives and of the options of an alias and of a process
+//! group.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! What users of `uwsgi_pass` know, under the names of this module: nginx's own directives of an upstream. One table makes
-//! nginx's own and the words of `conf-examples/NGINX-UPSTREAM.md`.
+//! What users of `uwsgi_pass` know, under the names of this module: nginx's own directives of an upstream.
+//! One table makes nginx's own and the words of `conf-examples/NGINX-UPSTREAM.md`.
 
 use std::ffi::CStr;
 use std::fmt::Write;
@@ -22,11 +22,13 @@ pub struct UpstreamDirective {
 /// The one that stands in `http` only.
 const HTTP_ONLY: &CStr = c"wsgi_cache_path";
 
-/// The rows of the table: name, value, and the words of the reference. A directive of nginx's upstreams is added here, and nowhere else.
+/// The rows of the table: name, value, and the words of the reference. A directive of nginx's upstreams is
+/// added here, and nowhere else.
 ///
-/// `with` is a macro that gets all rows. This file makes the words of them, and nginx's module (`ngx_module/src/ffi/upstream_directives.rs`)
-/// nginx's directives. A value names how nginx reads the words, the field of `ngx_http_upstream_conf_t` that they are written to, and what it
-/// holds by default; `Own` ones have a setter in `ngx_module/src/upstream/directives/`, and `upstream/merge.rs` says defaults that depend
+/// `with` is a macro that gets all rows. This file makes the words of them, and nginx's module
+/// (`ngx_module/src/ffi/upstream_directives.rs`) nginx's directives. A value names how nginx reads the words,
+/// the field of `ngx_http_upstream_conf_t` that they are written to, and what it holds by default; `Own` ones
+/// have a setter in `ngx_module/src/upstream/directives/`, and `upstream/merge.rs` says defaults that depend
 /// on something.
 #[macro_export]
 macro_rules! nginx_upstream_directives {

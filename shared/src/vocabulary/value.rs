@@ -23,7 +23,8 @@ pub enum Value {
     Words(Vec<String>),
 }
 
-/// What is wrong with a directive's value. The server adds file and line, and the module the directive's name.
+/// What is wrong with a directive's value. The server adds file and line, and the module the directive's
+/// name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ValueError {
     /// Neither on nor off.

@@ -5,8 +5,8 @@ use thiserror::Error;
 use crate::http::length;
 use crate::http::token::{is_field_value, is_hop_by_hop, is_token};
 
-/// Why a response's head is refused (PEP 3333, "The start_response() Callable"). The request is answered with 500 and the
-/// message stands in the error log.
+/// Why a response's head is refused (PEP 3333, "The start_response() Callable"). The request is answered with
+/// 500 and the message stands in the error log.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Violation {
     /// Not `999 Reason`.
@@ -85,7 +85,8 @@ impl OwnedResponseHead {
         Ok(Self { status: code, reason: reason.to_vec(), fields: Vec::with_capacity(256), length: None })
     }
 
-    /// Validates a header and adds it. `Content-Length` is kept beside the fields: read it with [`ResponseHead::length`].
+    /// Validates a header and adds it. `Content-Length` is kept beside the fields: read it with
+    /// [`ResponseHead::length`].
     ///
     /// # Errors
     /// A [`Violation`] of PEP 3333 or RFC 9110 section 5.
@@ -112,14 +113,16 @@ impl OwnedResponseHead {
         Ok(())
     }
 
-    /// Validates a head that came from outside: another process is not trusted to have done so. `None` where it breaks a rule.
+    /// Validates a head that came from outside: another process is not trusted to have done so. `None` where
+    /// it breaks a rule.
     #[must_use]
     pub fn validate(head: ResponseHead<'_>) -> Option<Self> {
         let is_final = (200..=999).contains(&head.status);
         if is_final { Self::validate_fields(head) } else { None }
     }
 
-    /// The same for an informational response (RFC 9110 section 15.2), which is not the application's to give.
+    /// The same for an informational response (RFC 9110 section 15.2), which is not the application's to
+    /// give.
     #[must_use]
     pub fn validate_informational(head: ResponseHead<'_>) -> Option<Self> {
         let is_informational = (100..=199).contains(&head.status) && head.status != 101;
@@ -164,14 +167,15 @@ impl OwnedResponseHead {
         self.length = Some(length);
     }
 
-    /// Whether a response of this status has a body at all (RFC 9110 sections 15.3.5 and 15.4.5; the answer to HEAD is the
-    /// caller's to know).
+    /// Whether a response of this status has a body at all (RFC 9110 sections 15.3.5 and 15.4.5; the answer
+    /// to HEAD is the caller's to know).
     #[must_use]
     pub const fn has_body(&self) -> bool {
         !matches!(self.status, 204 | 304)
     }
 
-    /// What travels. A 204 has no length (RFC 9110 section 8.6), and neither has a 205 with a body that is none.
+    /// What travels. A 204 has no length (RFC 9110 section 8.6), and neither has a 205 with a body that is
+    /// none.
     #[must_use]
     pub fn view(&self) -> ResponseHead<'_> {
         ResponseHead {
@@ -192,8 +196,8 @@ pub struct ResponseHead<'a> {
     pub reason: &'a [u8],
     /// The packed fields; read them with [`ResponseHead::fields`].
     pub(crate) fields: &'a [u8],
-    /// The length of the body in bytes (for HEAD and 304 of the body that is not sent); `None` where it is not known before
-    /// the end.
+    /// The length of the body in bytes (for HEAD and 304 of the body that is not sent); `None` where it is
+    /// not known before the end.
     pub length: Option<u64>,
 }
 

@@ -1,6 +1,6 @@
-//! How far a response is (PEP 3333, "The start_response() Callable" and "Handling the Content-Length Header"): its head is validated,
-//! kept until there is something to send with it, and leaves once; blocks follow, held to the declared length; then it is complete
-//! or cut.
+//! How far a response is (PEP 3333, "The start_response() Callable" and "Handling the Content-Length
+//! Header"): its head is validated, kept until there is something to send with it, and leaves once; blocks
+//! follow, held to the declared length; then it is complete or cut.
 //!
 //! There is no I/O here and no Python. Whoever drives it hands over to the server what each step says.
 //!
@@ -69,7 +69,8 @@ struct Body {
 pub struct Step {
     /// The head, where it has not left yet. It goes first.
     pub head: Option<OwnedResponseHead>,
-    /// How many of the block's bytes follow; `None` where the response has no body, so that no more of it is needed.
+    /// How many of the block's bytes follow; `None` where the response has no body, so that no more of it is
+    /// needed.
     pub admitted: Option<u64>,
 }
 
@@ -145,15 +146,17 @@ impl Response {
         }
     }
 
-    /// Takes a head, in place of one that has not left. It comes too late where another thread has sent one meanwhile.
+    /// Takes a head, in place of one that has not left. It comes too late where another thread has sent one
+    /// meanwhile.
     pub fn start(&mut self, head: OwnedResponseHead) {
         if matches!(self.state, State::Unstarted | State::Started(_)) {
             self.state = State::Started(PendingHead(head));
         }
     }
 
-    /// Says how long the body is, where the application did not: the server can tell it of a response of one block. An empty body
-    /// in answer to HEAD says nothing of the one that GET would get (RFC 9110 section 8.6).
+    /// Says how long the body is, where the application did not: the server can tell it of a response of one
+    /// block. An empty body in answer to HEAD says nothing of the one that GET would get (RFC 9110 section
+    /// 8.6).
     pub fn offer_length(&mut self, length: u64) {
         if self.is_head && length == 0 {
             return;

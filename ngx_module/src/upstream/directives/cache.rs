@@ -1,20 +1,13 @@
-//! nginx's cache of responses: where it is, what a response is cached under, when a stale one will do, and what a group is asked for
-//! where the response is to be everybody's.
+//! nginx's cache of responses: where it is, what a response is cached under, when a stale one will do, and
+//! what a group is asked for where the response is to be everybody's.
 
 use std::rc::Rc;
-
-use nginx_sys::{
-    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_HTTP_504,
-    NGX_HTTP_UPSTREAM_FT_NOLIVE, NGX_HTTP_UPSTREAM_FT_OFF, NGX_HTTP_UPSTREAM_FT_TIMEOUT,
-};
 
 use crate::conf::{LocConf, MainConf};
 use crate::ffi::complex_value::ComplexValue;
 use crate::ffi::conf::{Conf, Refusal};
 use crate::ffi::request::Request;
 use crate::ffi::upstream::Upstream;
-use crate::ffi::upstream_conf::UpstreamConf;
-use crate::ffi::upstream_directives::BITMASK_SET;
 use crate::ffi::{Code, ERROR, OK};
 use crate::request::ForCache;
 
@@ -47,24 +40,6 @@ pub(super) fn set_key(conf: &Conf<'_>, _: &mut MainConf, location: &mut LocConf)
 /// `wsgi_cache_path`.
 pub(super) fn declare(conf: &Conf<'_>, main: &mut MainConf, _: &mut LocConf) -> Result<(), Refusal> {
     main.caches.declare(conf)
-}
-
-/// Gives what is not written its default (`ngx_http_uwsgi_merge_loc_conf`).
-pub(crate) fn set_defaults(conf: &mut UpstreamConf) {
-    const OFF: usize = NGX_HTTP_UPSTREAM_FT_OFF as usize;
-    let stale = conf.cache_use_stale();
-    if *stale == 0 || *stale & OFF != 0 {
-        *stale = OFF;
-    }
-    *stale |= BITMASK_SET;
-    if *stale & NGX_HTTP_UPSTREAM_FT_ERROR as usize != 0 {
-        *stale |= NGX_HTTP_UPSTREAM_FT_NOLIVE as usize;
-    }
-    if *stale & NGX_HTTP_UPSTREAM_FT_TIMEOUT as usize != 0 {
-        // A request that takes too long is ended by its group, which then answers 504, mostly before nginx loses patience.
-        *stale |= NGX_HTTP_UPSTREAM_FT_HTTP_504 as usize;
-    }
-    *conf.cache_methods() |= (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize;
 }
 
 /// Says what a response is cached under: what was configured, or what the client asked for.

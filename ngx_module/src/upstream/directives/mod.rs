@@ -1,5 +1,5 @@
-//! nginx's directives of an upstream. Most are a row of `shared::nginx_upstream_directives` and nothing else; here are those that have a
-//! setter of their own, and the defaults that depend on something.
+//! nginx's directives of an upstream. Most are a row of `shared::nginx_upstream_directives` and nothing else;
+//! here are those that have a setter of their own, and the defaults that depend on something.
 
 pub(super) mod buffers;
 pub(super) mod cache;

@@ -1,4 +1,5 @@
-//! The body of a worker's response, as nginx sends it: unbuffered, where its parts are taken as they come, or through nginx's pipe.
+//! The body of a worker's response, as nginx sends it: unbuffered, where its parts are taken as they come, or
+//! through nginx's pipe.
 
 use std::os::fd::OwnedFd;
 
@@ -57,8 +58,8 @@ impl UpstreamRequest {
                 log::request(self.request, level, message);
                 Part::Nothing
             }
-            // Whatever comes is handed on at once, so that there is nothing to flush; nginx's upstreams of this kind have no trailers.
-            // The others do not stand here.
+            // Whatever comes is handed on at once, so that there is nothing to flush; nginx's upstreams of
+            // this kind have no trailers. The others do not stand here.
             Event::Flush | Event::Trailers(_) => Part::Nothing,
             Event::Informational(_) | Event::Head { .. } | Event::WantBody(_) | Event::GoAway => {
                 Part::Nothing

@@ -1,4 +1,5 @@
-//! What each option changes. That every option of the table changes its own field is tested, since names tie the two together.
+//! What each option changes. That every option of the table changes its own field is tested, since names tie
+//! the two together.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

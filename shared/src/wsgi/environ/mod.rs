@@ -1,7 +1,9 @@
-//! environ (PEP 3333, "environ Variables"): which keys it has, and from what. A server only answers the questions of
-//! [`ServerRequest`]; [`mount`] has what all requests of a mount share, and [`keys`] the documentation of each key.
+//! environ (PEP 3333, "environ Variables"): which keys it has, and from what. A server only answers the
+//! questions of [`ServerRequest`]; [`mount`] has what all requests of a mount share, and [`keys`] the
+//! documentation of each key.
 //!
-//! Which request headers stand in environ, and under which names, is in [`crate::http::packed`] and [`crate::http::token`].
+//! Which request headers stand in environ, and under which names, is in [`crate::http::packed`] and
+//! [`crate::http::token`].
 
 pub mod keys;
 pub mod mount;
@@ -41,7 +43,8 @@ pub trait ServerRequest {
     /// `http` or `https`, as the connection is.
     fn scheme(&self) -> &[u8];
 
-    /// The variable HTTPS: `on` over an encrypted connection, or what a configuration behind a proxy that ends TLS says.
+    /// The variable HTTPS: `on` over an encrypted connection, or what a configuration behind a proxy that
+    /// ends TLS says.
     fn https(&self) -> Option<&[u8]>;
 
     /// The name under which the server was asked for; `None` where the mount says it.
@@ -76,7 +79,8 @@ pub trait ServerRequest {
     /// When the request came, in microseconds since the epoch.
     fn started_at(&self) -> u64;
 
-    /// When the server passed it on, in microseconds since the epoch, where the request may have to wait then.
+    /// When the server passed it on, in microseconds since the epoch, where the request may have to wait
+    /// then.
     fn queued_at(&self) -> Option<u64> {
         None
     }
@@ -98,13 +102,14 @@ pub trait ServerRequest {
     /// How long the body is.
     fn body(&self) -> BodyLength;
 
-    /// What other modules of the server left in the request's environment (`SetEnv`, mod_ssl). It never stands for what the
-    /// request says itself: see [`may_be_a_variable`].
+    /// What other modules of the server left in the request's environment (`SetEnv`, mod_ssl). It never
+    /// stands for what the request says itself: see [`may_be_a_variable`].
     fn variables(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         std::iter::empty()
     }
 
-    /// Gives the further keys that the administrator set (`wsgi_param`) to `set`; they replace what was there.
+    /// Gives the further keys that the administrator set (`wsgi_param`) to `set`; they replace what was
+    /// there.
     ///
     /// # Errors
     /// A value has variables that the server could not evaluate.
@@ -204,8 +209,8 @@ fn set_addresses(request: &impl ServerRequest, head: &mut Packer) {
     set_number(head, Key::RemotePort, client.port.into());
 }
 
-/// Whether the request's environment may set a key. The others are the request's own to say, as CGI's variables are: mod_include
-/// leaves those of the page in the environment of what it includes.
+/// Whether the request's environment may set a key. The others are the request's own to say, as CGI's
+/// variables are: mod_include leaves those of the page in the environment of what it includes.
 #[must_use]
 pub fn may_be_a_variable(key: Key) -> bool {
     matches!(key, Key::RemoteHost | Key::RemoteUser | Key::AuthType) || key.name().starts_with("HTTP_")

@@ -1,4 +1,5 @@
-//! What all requests of a mount share. The engine makes one template dictionary of it, so that it is the same bytes each time.
+//! What all requests of a mount share. The engine makes one template dictionary of it, so that it is the same
+//! bytes each time.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -40,8 +41,8 @@ pub struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    /// An application in a script file, with the settings of its location. `group` is the process group; empty for the server's
-    /// own processes.
+    /// An application in a script file, with the settings of its location. `group` is the process group;
+    /// empty for the server's own processes.
     #[must_use]
     pub fn of_script(script: &'a Path, callable: &'a str, conf: &LocationConf, group: &'a str) -> Self {
         Self {
@@ -118,8 +119,8 @@ impl<'a> Mount<'a> {
 /// More mounts than this are not kept: each request of httpd's AddHandler may name another script.
 const MAX_CACHED: usize = 32;
 
-/// Mounts that were packed lately, the last one first. What varies from request to request (the script of a variable, the group)
-/// is the key; what does not is the same in all of them.
+/// Mounts that were packed lately, the last one first. What varies from request to request (the script of a
+/// variable, the group) is the key; what does not is the same in all of them.
 #[derive(Debug, Default)]
 pub struct MountCache {
     recent: Vec<Arc<Packed>>,
