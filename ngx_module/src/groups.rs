@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::conf::groups::Runs;
+use shared::fault::Fault;
 use shared::launch::handover::Handover;
 use shared::launch::{FILE, Neatd};
 use shared::log::Level;
@@ -12,7 +13,7 @@ use crate::ffi::Code;
 use crate::ffi::cycle::{self, Cycle};
 use crate::ffi::request::Request;
 use crate::group_address::{GroupAddress, socket_prefix};
-use crate::log;
+use crate::{fault, log};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -62,23 +63,19 @@ pub fn choose(request: &Request, conf: &LocConf) -> Result<Runs<Arc<GroupAddress
     match main.groups.chosen_by_variable(&value, conf.settings.restrict_process()) {
         Ok(Runs::Embedded) => restricted(request),
         Ok(Runs::Group(group)) => Ok(Runs::Group(Arc::new(GroupAddress::of(&main.process, group)))),
-        Err(error) => {
-            log::request(*request, Level::Error, error.to_string().as_bytes());
-            Err(INTERNAL_SERVER_ERROR)
-        }
+        Err(error) => Err(fault::report(*request, error.fault(), &error.to_string())),
     }
 }
 
 fn restricted(request: &Request) -> Result<Runs<Arc<GroupAddress>>, Code> {
     if request.main_conf().is_some_and(|main| main.process.restrict_embedded()) {
         let why = "wsgi_restrict_embedded is on, and no process group is chosen for this request";
-        log::request(*request, Level::Error, why.as_bytes());
-        return Err(INTERNAL_SERVER_ERROR);
+        return Err(fault::report(*request, Fault::Restricted, why));
     }
     Ok(Runs::Embedded)
 }
 
-/// Starts neatd, or tells it about a new configuration. What fails is logged; requests are answered with 502
+/// Starts neatd, or tells it about a new configuration. What fails is logged; requests are answered with 503
 /// then.
 pub fn launch(cycle: Cycle<'_>) {
     if cycle::is_testing() {

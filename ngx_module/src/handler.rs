@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use shared::conf::groups::Runs;
+use shared::fault::Fault;
 use shared::http::body::BodyLength;
 use shared::log::Level;
 use shared::relay::body::Body;
@@ -16,10 +17,9 @@ use crate::embedded::request_body::{self, Progress};
 use crate::embedded::worker::{self, Worker};
 use crate::entry;
 use crate::ffi::request::Request;
-use crate::ffi::response_headers::Slot;
 use crate::ffi::{Code, DONE, SPECIAL_RESPONSE, built_for, callback};
 use crate::group_address::GroupAddress;
-use crate::{groups, log, request, upstream};
+use crate::{fault, groups, log, request, upstream};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
 
@@ -92,9 +92,9 @@ fn begin(request: Request, streamed: bool) {
 fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
     let Some(conf) = request.location() else { return Err(500) };
     let Some(worker) = worker::worker() else {
-        let message = "no Python runs in this process, which was started with a configuration without wsgi_pass: restart nginx";
-        log::request(request, Level::Error, message.as_bytes());
-        return Err(503);
+        let why = "no Python runs in this process, which was started with a configuration without wsgi_pass: restart \
+                   nginx";
+        return Err(fault::report(request, Fault::NoPython, why));
     };
     let mount = mount_of(request, conf, "")?;
     let (body, length) = body_of(request, streamed)?;
@@ -111,16 +111,14 @@ fn try_begin(request: Request, streamed: bool) -> Result<(), Code> {
 }
 
 fn refuse(request: Request, worker: &Worker, channel: &Channel) {
-    let message: &[u8] = if worker.has_failed() {
-        b"Python did not start in this worker; the log says why where the worker began"
+    let (fault, why) = if worker.has_failed() {
+        (Fault::NoPython, "Python did not start in this worker; the log says why where the worker began")
     } else {
-        b"too many requests wait for a Python thread: raise wsgi_threads, or make the application faster"
+        let why =
+            "too many requests wait for a Python thread: raise wsgi_threads, or make the application faster";
+        (Fault::QueueFull, why)
     };
-    log::request(request, Level::Error, message);
-    if !worker.has_failed() {
-        request.add_header(Slot::None, b"Retry-After", b"1");
-    }
-    loop_side::refuse(channel, 503);
+    loop_side::refuse(channel, fault::report(request, fault, why));
 }
 
 fn mount_of(

@@ -14,6 +14,7 @@ mod directives;
 mod embedded;
 #[allow(unsafe_code)]
 mod entry;
+mod fault;
 #[allow(unsafe_code)]
 mod ffi;
 mod group_address;
