@@ -68,8 +68,8 @@ impl UpstreamRequest {
         let cut = conversation.cut(upstream.sent_to_peer().is_some_and(|sent| sent > 0));
         self.given_back += u32::from(cut == Cut::NotBegun);
         match self.judge(upstream, cut) {
-            Retry::Free => return upstream.allow_retry(ANY_REASON, 0),
-            Retry::Spend => upstream.allow_retry(ANY_REASON, 0),
+            Retry::Free => return Self::retry_always(upstream),
+            Retry::Spend => Self::retry_always(upstream),
             Retry::Never if cut == Cut::Unsent => {
                 return self.give_up(upstream, Fault::Unreachable, NGX_HTTP_UPSTREAM_FT_ERROR);
             }
