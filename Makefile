@@ -48,7 +48,7 @@ soak: ## the long tests: hundreds of reloads and 20,000 requests with flat memor
 	@NEAT_SOAK=1 scripts/pytest tests/life tests/daemon -n 0
 
 test-matrix: ## CPython 3.9 to 3.15, every nginx that is promised (NGINX=1.30 for one), and nginx's own configure
-\t@scripts/install-packages build serve test matrix
+	@scripts/install-packages build serve test matrix
 	@scripts/build
 	@scripts/test-environments
 	@scripts/test-matrix
