@@ -11,7 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 .PHONY: help setup build serve check e2e test deny soak test-matrix platforms fuzz loom bench clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' Makefile
 
 setup: ## install what is missing, once, for everything below; afterwards cargo and rust-analyzer work as they are
 	@scripts/install-packages build serve test

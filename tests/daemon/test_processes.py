@@ -122,6 +122,38 @@ def test_requests_use_every_thread_of_every_process(site):
             assert {pids.count(pid) for pid in set(pids)} == {2}, pids
 
 
+#: Waits until the test lets it go on.
+HOLDING = """
+import os, time
+def application(environ, start_response):
+    start_response("200 OK", [])
+    if environ["PATH_INFO"] == "/hold":
+        open("@DIR@/notes/held", "w").close()
+        deadline = time.monotonic() + 30
+        while not os.path.exists("@DIR@/notes/go") and time.monotonic() < deadline:
+            time.sleep(0.005)
+    return [b"%d" % os.getpid()]
+"""
+
+
+def test_request_does_not_wait_behind_a_busy_process(start):
+    """2 x 1, neither has served anything yet: while one is busy for as long as the test wants, others are answered."""
+    site = start(
+        Recipe(mounts={"/": "@DIR@/scripts/own.wsgi"}, files={"scripts/own.wsgi": HOLDING}, group={"processes": "2"}, threads=1)
+    )
+    site.log.wait_for("generation 1 serves with 2")
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(site.ask, "/hold")
+        until((site.directory / "notes/held").exists, "the request that holds its process")
+        try:
+            others = {site.ask("/").body for _ in range(6)}
+            assert not held.done()
+        finally:
+            (site.directory / "notes/go").touch()
+        assert len(others) == 1
+        assert held.result().body not in others
+
+
 def test_preload_off_imports_in_each(start):
     """preload=off."""
     site = start(Recipe(mounts={"/": "daemon.wsgi"}, group={"preload": "off"}))

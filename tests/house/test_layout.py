@@ -108,3 +108,11 @@ def test_recipes_name_tests_that_exist():
     assert named
     sources = "\n".join(path.read_text() for path in tracked("*.rs"))
     assert {name for name in named if f"fn {name}" not in sources} == set()
+
+
+def test_make_says_what_there_is():
+    """The Makefile can be read, and every target that it offers has a word of help."""
+    said = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert phony
+    assert set(phony[1].split()) == {line.split()[1] for line in said.splitlines()}

@@ -169,11 +169,12 @@ impl Hub {
 
     /// Gives requests that wait here to workers that have a thread free.
     fn hand_over(&self) {
-        while let Some(other) = self.queue.reserve_other() {
+        while let Some(reserved) = self.queue.reserve_other() {
             let Some(exchange) = self.queue.take_stuck() else { return };
-            if !self.connections.hand_over(other, &exchange) {
+            if !self.connections.hand_over(reserved.slot(), &exchange) {
                 return self.queue.put_back(exchange);
             }
+            reserved.use_up();
             let connection = exchange.forget();
             self.connections.remove(connection.token);
         }

@@ -57,6 +57,36 @@ pub struct Served {
     pub thread: u64,
 }
 
+/// A thread of another worker that a request of this one is about to be given to.
+pub struct Reservation {
+    board: Arc<Scoreboard>,
+    slot: usize,
+    /// How many free threads the worker shows beside this one.
+    left: u32,
+}
+
+impl Reservation {
+    /// The worker's slot.
+    pub const fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// The request is there: the worker shows by itself that the thread is taken.
+    pub fn use_up(mut self) {
+        self.left = u32::MAX;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // The worker is idle, and would not show its figures anew before somebody asks it. Where it has, they are right.
+        if let Some(before) = self.left.checked_add(1) {
+            let idle = &self.board.score(self.slot).idle;
+            let _ = idle.compare_exchange(self.left, before, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Queue {
     /// An empty one.
     pub fn new(board: Arc<Scoreboard>, slot: usize, limits: Limits) -> Self {
@@ -220,16 +250,17 @@ impl Queue {
         late
     }
 
-    /// Another worker that has a thread for what waits here. It is spoken for: the worker will show its
-    /// figures anew itself.
-    pub fn reserve_other(&self) -> Option<usize> {
+    /// Another worker that has a thread for what waits here, which is reserved until the worker shows its
+    /// figures anew; a reservation that is not used goes back when it is dropped.
+    pub fn reserve_other(&self) -> Option<Reservation> {
         let other = (0..self.board.len()).filter(|slot| *slot != self.slot).find(|slot| {
             let score = self.board.score(*slot);
             score.idle.load(Ordering::Relaxed) > 0 && score.waiting.load(Ordering::Relaxed) == 0
         })?;
         let idle = &self.board.score(other).idle;
         let reserved = idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |idle| idle.checked_sub(1));
-        reserved.is_ok().then_some(other)
+        let left = reserved.ok()?.saturating_sub(1);
+        Some(Reservation { board: Arc::clone(&self.board), slot: other, left })
     }
 
     /// Something has come over a connection whose request has just ended. The calling thread reads it when it
@@ -277,5 +308,48 @@ impl Queue {
         drop(waiting);
         idle.iter().for_each(Thread::unpark);
         self.watch.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::AllowedClients;
+
+    fn queue_beside(others_idle: u32) -> Queue {
+        let memory = shared::launch::memory().unwrap();
+        memory.set_len(Scoreboard::size(2, 2) as u64).unwrap();
+        let board = Arc::new(Scoreboard::map(&memory, 2, 2).unwrap());
+        board.score(1).idle.store(others_idle, Ordering::Relaxed);
+        let limits = Limits {
+            threads: 2,
+            queue_size: 10,
+            queue_timeout: None,
+            send_timeout: Duration::from_secs(1),
+            buffers: (None, None),
+            clients: AllowedClients::of(None),
+            header_line: 1000,
+        };
+        Queue::new(board, 0, limits)
+    }
+
+    #[test]
+    fn a_reservation_that_is_not_used_goes_back() {
+        let queue = queue_beside(1);
+        let reserved = queue.reserve_other().unwrap();
+        assert_eq!(reserved.slot(), 1);
+        assert!(queue.reserve_other().is_none(), "its one thread is reserved");
+        drop(reserved);
+        queue.reserve_other().unwrap().use_up();
+        assert!(queue.reserve_other().is_none(), "the worker shows anew when it has taken the request");
+    }
+
+    #[test]
+    fn what_a_worker_shows_itself_is_not_changed_by_what_goes_back() {
+        let queue = queue_beside(2);
+        let reserved = queue.reserve_other().unwrap();
+        queue.board.score(1).idle.store(0, Ordering::Relaxed);
+        drop(reserved);
+        assert!(queue.reserve_other().is_none());
     }
 }
