@@ -79,7 +79,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // The worker is idle, and would not show its figures anew before somebody asks it. Where it has, they are right.
+        // The worker is idle, and would not show its figures anew before somebody asks it. Where it has, they
+        // are right.
         if let Some(before) = self.left.checked_add(1) {
             let idle = &self.board.score(self.slot).idle;
             let _ = idle.compare_exchange(self.left, before, Ordering::Relaxed, Ordering::Relaxed);
