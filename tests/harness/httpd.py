@@ -7,7 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from .recipe import EVENT, MODULES, Place, Recipe, is_daemon, is_prefork
+from .recipe import EVENT, MODULES, Place, Recipe, is_daemon, is_prefork, is_worker
 
 MODULE = MODULES / "mod_neat.so"
 RELOAD, QUIT, STOP = signal.SIGUSR1, signal.SIGWINCH, signal.SIGTERM
@@ -150,7 +150,8 @@ def _processes(server: str, recipe: Recipe) -> str:
         )
     # With few threads the event MPM ends idle keep-alive connections whenever none of them is free.
     threads = max(recipe.threads, 8)
-    count = recipe.workers * threads
+    # The worker MPM looks for a free place only among as many as it may have at once: one more, for the generation that follows.
+    count = (recipe.workers + is_worker(server)) * threads
     return (
         f"StartServers {recipe.workers}\nServerLimit {recipe.workers + 4}\nThreadLimit {threads}\n"
         f"ThreadsPerChild {threads}\nMaxRequestWorkers {count}\n"

@@ -41,6 +41,11 @@ def is_daemon(server: str) -> bool:
     return server in DAEMON
 
 
+def is_worker(server: str) -> bool:
+    """Whether a server has the worker MPM."""
+    return server in (WORKER, WORKER_DAEMON)
+
+
 def is_prefork(server: str) -> bool:
     """Whether a process of a server serves one request at a time, and there is no HTTP/2 (mod_http2's documentation)."""
     return server in (PREFORK, PREFORK_DAEMON)
