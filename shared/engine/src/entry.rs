@@ -4,7 +4,9 @@ use std::ffi::c_void;
 
 use shared::exchange::{Next, Source};
 use shared::ffi::guard::guard;
-use shared::loader::abi::{Bytes, EngineConf, EngineTable, ExchangeTable, Report, SourceTable, VERSION};
+use shared::loader::abi::{
+    Bytes, EngineConf, EngineTable, ExchangeTable, Question, Report, SourceTable, VERSION,
+};
 use shared::loader::{foreign_exchange, foreign_source};
 
 use crate::{fork, interpreter, serve, threads};
@@ -65,6 +67,7 @@ unsafe extern "C" fn serve_source(source: *const c_void, table: *const SourceTab
                 };
                 match next {
                     Next::Exchange(exchange) => {
+                        threads::forget_interrupt(py);
                         guard("engine request", (), || serve::serve(py, exchange));
                         serve::forget_exception(py);
                     }
@@ -97,9 +100,12 @@ unsafe extern "C" fn pulse() {
     });
 }
 
-unsafe extern "C" fn interrupt(thread: u64, report: *const Report) {
+unsafe extern "C" fn interrupt(thread: u64, question: *const Question, report: *const Report) {
     guard("engine interrupt", (), || {
-        let Some(stack) = threads::attached(|py| threads::interrupt(py, thread)) else { return };
+        // SAFETY: the module lends the question for this call, and `state` is its own.
+        let is_meant = || unsafe { ((*question).ask)((*question).state) != 0 };
+        let stack = threads::attached(|py| is_meant().then(|| threads::interrupt(py, thread)));
+        let Some(stack) = stack.flatten() else { return };
         // SAFETY: the module lends the report for this call, and `state` is its own.
         unsafe { ((*report).take)((*report).state, Bytes::lend(stack.as_bytes())) };
     });

@@ -1,13 +1,19 @@
 //! Python's thread states on the server's threads.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::interpreter;
 
+/// How often something was raised in a thread.
+static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+
 thread_local! {
+    /// How often when the thread last looked.
+    static SEEN: Cell<u64> = const { Cell::new(0) };
     static KEPT: OnceCell<Kept> = const { OnceCell::new() };
 }
 
@@ -47,11 +53,27 @@ pub fn interrupt(py: Python<'_>, thread: u64) -> String {
     let stack = interpreter::Interpreter::get().and_then(|interpreter| {
         let stack: String = interpreter.stack_of.bind(py).call1((thread,))?.extract()?;
         let id = std::ffi::c_long::try_from(thread).unwrap_or(-1);
+        INTERRUPTS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: attached; the class lives as long as Python.
         unsafe { ffi::PyThreadState_SetAsyncExc(id, interpreter.request_timeout.as_ptr()) };
         Ok(stack)
     });
     stack.unwrap_or_else(|error| format!("(its stack cannot be read: {error})"))
+}
+
+/// Forgets what was raised in this thread for a request that ended before Python looked at it: it is not meant
+/// for the next one. Attached, so that nothing can be raised meanwhile.
+pub fn forget_interrupt(_: Python<'_>) {
+    let interrupts = INTERRUPTS.load(Ordering::Relaxed);
+    if SEEN.replace(interrupts) != interrupts {
+        // SAFETY: attached; no exception clears what is pending.
+        unsafe { ffi::PyThreadState_SetAsyncExc(own_id(), std::ptr::null_mut()) };
+    }
+}
+
+fn own_id() -> std::ffi::c_long {
+    // SAFETY: names the calling thread.
+    std::ffi::c_long::try_from(unsafe { libc::pthread_self() }).unwrap_or(-1)
 }
 
 /// Runs `work` attached to Python. The calling thread keeps its thread state for the next time.

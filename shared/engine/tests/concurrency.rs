@@ -5,11 +5,13 @@
 
 mod rig;
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rig::{Act, Call, script};
-use shared::exchange::End;
+use rig::{Act, Call, Recorded, engine, script};
+use shared::exchange::{End, Next, Source};
 use shared::log::Level;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -136,4 +138,46 @@ fn a_client_that_went_away_is_no_error_in_the_log() {
     assert_eq!(acts.last(), Some(&Act::End(End::Cut)));
     assert!(!acts.iter().any(|act| matches!(act, Act::Log(Level::Error, _))), "{acts:?}");
     assert!(lines(&acts)[0].contains("the client closed the connection"), "{acts:?}");
+}
+
+/// Some exchanges, one after the other.
+struct Queue(Mutex<VecDeque<Recorded>>);
+
+impl Source for Queue {
+    type Exchange = Recorded;
+
+    fn try_next(&self) -> Next<Recorded> {
+        self.0.lock().unwrap().pop_front().map_or(Next::Closed, Next::Exchange)
+    }
+
+    fn wait_next(&self) -> Next<Recorded> {
+        Next::Closed
+    }
+}
+
+/// `request-timeout` is about one request: what is raised for it when it has done its work is nothing to the
+/// next one of the same thread, and nothing is raised for one that is over.
+#[test]
+fn an_interrupt_is_for_the_request_that_is_meant() {
+    let path = script(
+        "meant.wsgi",
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'x' * len(str(environ))]\n",
+    );
+    for meant in [true, false] {
+        let (stacks, stack) = std::sync::mpsc::channel();
+        let late = Call::new(&path).blocking().while_sending(move || {
+            // SAFETY: names the calling thread.
+            let thread = unsafe { libc::pthread_self() } as u64;
+            let interrupt = std::thread::spawn(move || engine().interrupt(thread, &|| meant));
+            stacks.send(interrupt.join().unwrap()).unwrap();
+        });
+        let ((late, late_acts), (next, next_acts)) = (late.exchange(), Call::new(&path).exchange());
+        std::thread::scope(|scope| {
+            scope.spawn(|| engine().serve(&Queue(Mutex::new([late, next].into()))));
+        });
+        assert_eq!(stack.recv_timeout(TIMEOUT).unwrap().is_some(), meant);
+        for acts in [late_acts, next_acts] {
+            assert_eq!(acts.iter().last(), Some(Act::End(End::Complete)));
+        }
+    }
 }

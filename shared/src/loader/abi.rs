@@ -9,7 +9,7 @@ use std::ffi::c_void;
 
 /// Raised with every change of a type in this file, of [`crate::http::key::Key`]'s order, or of what a call
 /// means. The engine refuses to start under another version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What [`EngineTable::fork`] answers where the application has started threads: they would not be in the
 /// child.
@@ -78,8 +78,8 @@ pub struct EngineTable {
     /// Returns when the calling thread has had the GIL.
     pub pulse: unsafe extern "C" fn(),
     /// Tells `report` the stack of a serving thread (its pthread_t as a number) and raises RequestTimeout in
-    /// it. Waits for the GIL.
-    pub interrupt: unsafe extern "C" fn(thread: u64, report: *const Report),
+    /// it. Waits for the GIL, and asks the question when it has it: nothing is done where the answer is no.
+    pub interrupt: unsafe extern "C" fn(thread: u64, question: *const Question, report: *const Report),
     /// Ends Python on the thread that started it: joins the application's threads for at most `patience_ms`,
     /// runs atexit functions, flushes its streams. After this no Python code runs.
     pub stop: unsafe extern "C" fn(patience_ms: u32),
@@ -122,6 +122,15 @@ pub struct EngineConf {
 pub struct LogTable {
     /// Writes a line of a [`crate::log::Level`].
     pub write: unsafe extern "C" fn(level: u32, message: Bytes),
+}
+
+/// A question that is asked during a call.
+#[repr(C)]
+pub struct Question {
+    /// Handed back to `ask`.
+    pub state: *const c_void,
+    /// Whether it is so; 0 for no.
+    pub ask: unsafe extern "C" fn(state: *const c_void) -> u32,
 }
 
 /// Takes an error message during a call.

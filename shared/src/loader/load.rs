@@ -8,7 +8,7 @@ use std::time::Duration;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW, Symbol};
 use thiserror::Error;
 
-use super::abi::{self, Bytes, EngineConf, EngineEntry, EngineTable, LogTable, Report};
+use super::abi::{self, Bytes, EngineConf, EngineEntry, EngineTable, LogTable, Question, Report};
 use super::denied::Denied;
 use super::locate::Python;
 use super::{exchange_table, offer_exchange, offer_source};
@@ -151,6 +151,13 @@ unsafe extern "C" fn write_log(level: u32, message: Bytes) {
             log(Level::from_number(level), unsafe { message.borrow() });
         }
     });
+}
+
+unsafe extern "C" fn ask<F: Fn() -> bool>(state: *const c_void) -> u32 {
+    guard("ask", 0, || {
+        // SAFETY: `Engine::interrupt` lends its closure for the call.
+        u32::from(unsafe { (*state.cast::<F>())() })
+    })
 }
 
 unsafe extern "C" fn take_report(state: *mut c_void, message: Bytes) {
@@ -306,14 +313,17 @@ impl Engine {
         unsafe { (self.table.pulse)() }
     }
 
-    /// Raises `RequestTimeout` in a serving thread and says where that was. Waits for the GIL.
+    /// Raises `RequestTimeout` in a serving thread and says where that was. Waits for the GIL, which may take
+    /// as long as the thread needs to end its request and to begin another: `is_meant` says, when no thread
+    /// of Python's can go on, whether it still serves what is meant. `None` where it does not.
     #[must_use]
-    pub fn interrupt(&self, thread: u64) -> String {
+    pub fn interrupt<F: Fn() -> bool>(&self, thread: u64, is_meant: &F) -> Option<String> {
         let mut stack = String::new();
         let report = Report { state: (&raw mut stack).cast(), take: take_report };
-        // SAFETY: the engine runs, and the report lives for the call.
-        unsafe { (self.table.interrupt)(thread, &raw const report) };
-        stack
+        let question = Question { state: std::ptr::from_ref(is_meant).cast(), ask: ask::<F> };
+        // SAFETY: the engine runs; the question and the report live for the call.
+        unsafe { (self.table.interrupt)(thread, &raw const question, &raw const report) };
+        (!stack.is_empty()).then_some(stack)
     }
 
     /// Ends Python: joins the application's threads for at most `patience`, runs atexit functions, flushes

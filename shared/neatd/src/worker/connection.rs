@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub struct Connection {
     pub token: u64,
     socket: OwnedFd,
     phase: AtomicU8,
+    /// The exchange whose response is not complete; 0 for none. Changed by whoever has `outbound`.
+    open: AtomicU16,
     inbound: Mutex<Inbound>,
     outbound: Mutex<Outbound>,
 }
@@ -86,6 +88,7 @@ impl Connection {
             token,
             socket,
             phase: AtomicU8::new(RESTING),
+            open: AtomicU16::new(0),
             inbound: Mutex::new(Inbound {
                 reader: Reader::new(Side::Server),
                 requests,
@@ -155,6 +158,22 @@ impl Connection {
     pub fn cut(&self) {
         // A socket that is gone is cut off already.
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
+    }
+
+    /// The response of an exchange begins.
+    pub fn open(&self, exchange: u16) {
+        self.open.store(exchange, Ordering::Release);
+    }
+
+    /// Nothing of the exchange may be written any more.
+    pub fn close(&self) {
+        self.open.store(0, Ordering::Release);
+    }
+
+    /// Whether the response of an exchange is not complete. What this says lasts for as long as `outbound` is
+    /// locked.
+    pub fn is_open(&self, exchange: u16) -> bool {
+        self.open.load(Ordering::Acquire) == exchange
     }
 
     /// Whether the hello still waits for the first answer.

@@ -50,6 +50,7 @@ pub struct DaemonExchange {
 impl DaemonExchange {
     /// A request that has come.
     pub fn new(connection: Arc<Connection>, hub: Arc<Hub>, arrival: Arrival) -> Self {
+        connection.open(arrival.number);
         Self {
             connection,
             hub,
@@ -119,6 +120,7 @@ impl DaemonExchange {
         };
         encode::failed(&mut outbound.buffer, self.number, status, retry_after, cause.as_bytes());
         let _ = self.write(&mut outbound, &[], None);
+        connection.close();
         drop(outbound);
         self.leave();
     }
@@ -282,6 +284,7 @@ impl Exchange for DaemonExchange {
                 outbound.head_sent = false;
                 // Whether it left or not, this exchange is over.
                 let _ = self.write(&mut outbound, &[], None);
+                connection.close();
                 drop(outbound);
                 self.leave();
             }

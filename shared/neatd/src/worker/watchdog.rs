@@ -89,7 +89,7 @@ impl Watchdog {
             match before {
                 None => {
                     *step = Some((now.0, now.1, Step::Interrupted));
-                    interrupt(self.engine, served, about);
+                    interrupt(self.engine, Arc::clone(&self.hub), number, served, about);
                 }
                 Some(Step::Interrupted) if elapsed >= timeout + self.grace => {
                     *step = Some((now.0, now.1, Step::Answered));
@@ -104,11 +104,14 @@ impl Watchdog {
 }
 
 /// Raises RequestTimeout on a thread of its own: whoever has the GIL may never let it go.
-fn interrupt(engine: Engine, served: Served, about: String) {
+fn interrupt(engine: Engine, hub: Arc<Hub>, place: usize, served: Served, about: String) {
     let life = move || {
         guard("interrupt", (), || {
-            let stack = engine.interrupt(served.thread);
-            say(&served, &format!("{about} (request-timeout); it was here:\n{stack}"));
+            // A thread takes its next request attached, so that the answer holds until it is interrupted.
+            let is_meant = || hub.queue.served().get(place).is_some_and(|now| is_same(now.as_ref(), &served));
+            if let Some(stack) = engine.interrupt(served.thread, &is_meant) {
+                say(&served, &format!("{about} (request-timeout); it was here:\n{stack}"));
+            }
         });
     };
     if let Err(error) = thread::Builder::new().name("interrupt".to_owned()).spawn(life) {
@@ -116,9 +119,16 @@ fn interrupt(engine: Engine, served: Served, about: String) {
     }
 }
 
+fn is_same(now: Option<&Served>, meant: &Served) -> bool {
+    now.is_some_and(|now| (now.number, now.connection.token) == (meant.number, meant.connection.token))
+}
+
 /// Writes to the request's own log where that is possible.
 fn say(served: &Served, text: &str) {
-    let sent = served.connection.try_outbound().is_some_and(|mut outbound| {
+    let outbound = served.connection.try_outbound();
+    // The connection may serve another request by now, whose response this would break.
+    let open = outbound.filter(|outbound| served.connection.is_open(served.number) && !outbound.closed);
+    let sent = open.is_some_and(|mut outbound| {
         let mut bytes = std::mem::take(&mut outbound.buffer);
         outbound.head_at = None;
         encode::log(&mut bytes, served.number, Level::Error, text.as_bytes());
@@ -136,7 +146,12 @@ fn say(served: &Served, text: &str) {
 
 /// Answers in place of a thread that does not.
 fn answer(served: &Served) {
-    if let Some(mut outbound) = served.connection.try_outbound() {
+    let outbound = served.connection.try_outbound();
+    if !served.connection.is_open(served.number) {
+        // It has ended meanwhile.
+        return;
+    }
+    if let Some(mut outbound) = outbound {
         let status = if outbound.head_sent { 0 } else { 504 };
         let mut bytes = std::mem::take(&mut outbound.buffer);
         outbound.head_at = None;
