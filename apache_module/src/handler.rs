@@ -110,7 +110,9 @@ fn serve(request: Request<'_>, alias: Option<&Alias>) -> Handled {
             has_body: request::announced(request).has_body(),
             sending: FileSending {
                 sendfile: location.enable_sendfile().unwrap_or_else(|| request.core_sendfile()),
-                mmap: request.core_mmap(),
+                // A group's process can make its file shorter while a filter reads the mapping, which would
+                // end this child with SIGBUS.
+                mmap: matches!(runs, Runs::Embedded) && request.core_mmap(),
             },
             group_responses: match runs {
                 Runs::Group(_) => Some(GroupResponses { error_override: location.error_override() }),

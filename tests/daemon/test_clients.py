@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from harness.recipe import DAEMON, Mount, Recipe
 from harness.wait import until
 
@@ -48,3 +50,34 @@ def test_clients_that_vanish_leave_the_threads(site):
             wire.vanish()
     site.log.allow_failures()
     until(lambda: site.ask("/about").status == 200, "an answer")
+
+
+#: Yields more than any socket holds, and prints so much about each block that it is most likely in the middle of that when
+#: nothing more can leave.
+PRINTING = """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    def blocks():
+        for number in range(20000):
+            yield b"x" * 500
+            print("block", number, "." * 700)
+    return blocks()
+"""
+
+
+def test_client_that_does_not_read_what_prints_holds_up_nobody(start):
+    """A line of the log takes the way of the response; where that is full it does not wait with the GIL."""
+    place = Mount("@DIR@/scripts/printing.wsgi", nginx=UNBUFFERED)
+    recipe = Recipe(mounts={"/": "daemon.wsgi", "/printing": place}, files={"scripts/printing.wsgi": PRINTING}, threads=5)
+    site = start(recipe)
+    with ExitStack() as stack:
+        for _ in range(3):
+            wire = stack.enter_context(site.wire(receive_buffer=4096))
+            wire.request("/printing", "Connection: close")
+            assert wire.read_head().status == 200
+        for _ in range(50):
+            assert site.ask("/about").status == 200
+        wire.socket.settimeout(60)
+        assert len(wire.read_to_end()) > 20000 * 500
+    site.log.wait_for("block 19999")
+    site.log.allow_failures()

@@ -18,7 +18,7 @@ from . import httpd, nginx, processes
 from .error_log import ErrorLog
 from .notes import Notes
 from .ports import free_port
-from .recipe import PYTHON_HOME, Place, Recipe, is_daemon, is_nginx
+from .recipe import EVENT, EVENT_DAEMON, PYTHON_HOME, Place, Recipe, is_daemon, is_nginx
 from .wait import until
 from .wire import Answer, Wire
 
@@ -208,6 +208,8 @@ class Site:
         (close_worker_sockets and a worker thread both hold the socket; seen without any module of ours).
         """
         self.client.close()
+        if number == signal.SIGTERM and self.server in (EVENT, EVENT_DAEMON):
+            self.log.allow(r"AH00052: child pid \d+ exit signal Segmentation fault")
         if self.process.poll() is None:
             self.signal(self.backend.QUIT if number is None else number)
         try:

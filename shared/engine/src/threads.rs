@@ -61,8 +61,8 @@ pub fn interrupt(py: Python<'_>, thread: u64) -> String {
     stack.unwrap_or_else(|error| format!("(its stack cannot be read: {error})"))
 }
 
-/// Forgets what was raised in this thread for a request that ended before Python looked at it: it is not meant
-/// for the next one. Attached, so that nothing can be raised meanwhile.
+/// Forgets what was raised in this thread for a request that ended before Python looked at it: it is not
+/// meant for the next one. Attached, so that nothing can be raised meanwhile.
 pub fn forget_interrupt(_: Python<'_>) {
     let interrupts = INTERRUPTS.load(Ordering::Relaxed);
     if SEEN.replace(interrupts) != interrupts {

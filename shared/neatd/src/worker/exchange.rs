@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -26,6 +27,8 @@ use super::hub::Hub;
 const MAX_GATHERED: usize = 16 * 1024;
 /// So much of a response fits into an empty socket without waiting.
 const MAX_INSTANT: usize = 64 * 1024;
+/// So much of a response waits with the lines of the log behind it; further lines go to the group's log.
+const MAX_UNSENT_LOG: usize = 64 * 1024;
 /// How much of a file is read at a time.
 const READ_SIZE: usize = 64 * 1024;
 
@@ -40,6 +43,8 @@ pub struct DaemonExchange {
     input: Input,
     /// How much of the response was written to the socket.
     written: usize,
+    /// How much of the log was.
+    logged: AtomicUsize,
     /// Something of the response was not followed by a flush yet.
     unflushed: bool,
     ended: bool,
@@ -59,6 +64,7 @@ impl DaemonExchange {
             mount_length: arrival.mount_length,
             input: Input::new(arrival.mode, arrival.body, arrival.ended),
             written: 0,
+            logged: AtomicUsize::new(0),
             unflushed: false,
             ended: false,
             arrived: Instant::now(),
@@ -294,23 +300,32 @@ impl Exchange for DaemonExchange {
         }
     }
 
+    /// Called attached to Python, so that it never waits: what finds no room, since the client does not read,
+    /// goes along with what leaves next, and what finds a thread waiting with the response goes to the
+    /// group's log.
     fn log(&self, level: Level, message: &[u8]) {
-        let mut outbound = self.connection.outbound();
-        let mut frame = Vec::with_capacity(message.len() + 16);
-        std::mem::swap(&mut frame, &mut outbound.buffer);
-        outbound.head_at = None;
-        encode::log(&mut frame, self.number, level, message);
-        let sent =
-            if outbound.closed { Err(SendError::Disconnected) } else { self.connection.send_all(&frame) };
-        if sent.is_err() {
-            outbound.closed = true;
-            drop(outbound);
-            self.hub.log(level, message);
+        let open = self.connection.try_outbound();
+        let open = open.filter(|out| !out.closed && out.buffer.len() + message.len() < MAX_UNSENT_LOG);
+        let Some(mut outbound) = open else { return self.hub.log(level, message) };
+        let before = outbound.buffer.len();
+        encode::log(&mut outbound.buffer, self.number, level, message);
+        self.logged.fetch_add(outbound.buffer.len() - before, Ordering::Relaxed);
+        match self.connection.send(&[IoSlice::new(&outbound.buffer)], None) {
+            Ok(sent) => {
+                outbound.head_at = None;
+                outbound.buffer.drain(..sent);
+            }
+            Err(Errno::EAGAIN) => {}
+            Err(_) => {
+                outbound.closed = true;
+                drop(outbound);
+                self.hub.log(level, message);
+            }
         }
     }
 
     fn send_is_instant(&self, bytes: usize) -> bool {
-        self.written + bytes < MAX_INSTANT
+        self.written + self.logged.load(Ordering::Relaxed) + bytes < MAX_INSTANT
     }
 }
 
