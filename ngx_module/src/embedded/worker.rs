@@ -86,7 +86,10 @@ impl EventLoop for &'static Worker {
 /// A thread woke the loop.
 pub fn on_wake() {
     if let Some(worker) = WORKER.get() {
-        queue::turn(&worker.queue, |channel| loop_side::on_announced(channel));
+        // A panic costs the one request: the others of this turn are still announced.
+        queue::turn(&worker.queue, |channel| {
+            guard("on_announced", (), || loop_side::on_announced(channel));
+        });
     }
 }
 

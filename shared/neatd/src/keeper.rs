@@ -48,9 +48,9 @@ pub fn live() -> i32 {
     let first = renewal::open(conf.into()).and_then(|first| {
         let mut kept = launch::memory()?;
         renewal::keep(&mut kept, &first)?;
-        Ok(kept)
+        Ok((kept, first))
     });
-    let mut conf = match first {
+    let (mut conf, mut last) = match first {
         Ok(kept) => kept,
         Err(why) => {
             eprintln!("neatd cannot start: {why}");
@@ -59,13 +59,19 @@ pub fn live() -> i32 {
     };
     let mut deaths = 0u32;
     loop {
+        // A supervisor that was killed while it kept a configuration leaves a part of it: the one before
+        // holds.
         let read = match renewal::kept(&mut conf) {
             Ok(read) => read,
             Err(why) => {
-                eprintln!("neatd cannot start: {why}");
-                return 1;
+                if let Err(error) = renewal::keep(&mut conf, &last) {
+                    eprintln!("neatd cannot start: {why}; {error}");
+                    return 1;
+                }
+                last.clone()
             }
         };
+        last.clone_from(&read);
         let mut log = Log::new(read.error_log.clone(), read.log_level, &read.server);
         let born = Instant::now();
         let arguments = [OsStr::new("--site"), read.prefix.as_os_str()];

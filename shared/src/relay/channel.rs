@@ -148,6 +148,13 @@ impl Channel {
         outstanding == 0 || outstanding + bytes <= self.window.load(Ordering::Acquire)
     }
 
+    /// Whether so much can be handed over, even if the window becomes smaller before that: whoever asks is
+    /// attached to Python and is not to wait.
+    pub(super) fn has_room_whatever_comes(&self, bytes: usize) -> bool {
+        let outstanding = self.outstanding.load(Ordering::Acquire);
+        outstanding == 0 || outstanding + bytes <= WINDOW
+    }
+
     /// Why nothing can be sent any more, if so.
     pub(super) fn gone(&self) -> Option<SendError> {
         if self.is_gone.load(Ordering::Acquire) { lock(&self.state).gone } else { None }

@@ -222,6 +222,21 @@ fn a_page_that_waits_for_its_fragment_does_not_hold_its_thread() {
 }
 
 #[test]
+fn what_is_instant_is_so_whenever_the_window_becomes_smaller() {
+    let end = new_end();
+    let (announce, _announced) = channel();
+    let mut exchange = exchange(&end, Announce(announce), Body::Empty);
+    end.hold(true);
+    exchange.send_head(head().view()).unwrap();
+    for _ in 0..WINDOW / 1024 {
+        exchange.send(&[b'x'; 1024]).unwrap();
+        exchange.flush().unwrap();
+    }
+    assert!(!exchange.send_is_instant(1024), "the page's turn may come before it is handed over");
+    drop(end);
+}
+
+#[test]
 fn small_blocks_wait_for_the_client_and_are_joined() {
     let end = new_end();
     let (announced, result) = serve(&end, Body::Empty, |exchange| {

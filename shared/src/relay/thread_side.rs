@@ -179,7 +179,7 @@ impl<L: EventLoop> Exchange for ThreadSide<L> {
     }
 
     fn send_is_instant(&self, bytes: usize) -> bool {
-        bytes < MIN_LENT && self.channel.has_room(self.pending.data.len() + bytes)
+        bytes < MIN_LENT && self.channel.has_room_whatever_comes(self.pending.data.len() + bytes)
     }
 }
 
