@@ -113,6 +113,15 @@ def test_zygote_that_dies_while_it_is_to_fork(start):
     site.wait_until_nothing_is_left()
 
 
+def test_zygote_that_is_stopped_does_not_outlive_the_server(start):
+    """What it is told does not reach its workers: when it has been killed they are told by who inherits them."""
+    site = start(Recipe(mounts={"/": "daemon.wsgi"}, threads=1, group={"processes": "2", "shutdown-timeout": "1"}))
+    served(site)
+    os.kill(site.neatd("zygote app")[0], signal.SIGSTOP)
+    assert site.stop() == 0
+    site.log.allow("was ended by|did not finish")
+
+
 #: Prints, outside of any request, more than a socket holds.
 PRINTING = """
 import threading

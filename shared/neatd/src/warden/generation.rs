@@ -162,6 +162,17 @@ impl Generation {
         }
     }
 
+    /// Tells an adopted worker what its zygote may not have come to tell it.
+    pub fn signal_again(&self, slot: usize) {
+        let Some(worker) = self.workers.get(slot) else { return };
+        let Some(pid) = worker.pid.filter(|_| self.zygote.is_none()) else { return };
+        if worker.kill_reason.is_some() {
+            children::signal(pid, Signal::SIGKILL);
+        } else if worker.is_leaving() {
+            children::signal(pid, Signal::SIGTERM);
+        }
+    }
+
     /// Has the whole generation finish its requests and leave.
     pub fn leave(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;

@@ -99,8 +99,12 @@ impl Group {
         let Some(generation) = self.generation(number) else { return };
         let pids: Vec<_> = generation.workers.iter().filter_map(|one| Some((one.slot, one.pid?))).collect();
         for (slot, pid) in pids {
+            let Some(generation) = self.generation(number) else { return };
             let death = match children::reap(Wait::Ended(pid)) {
-                Ok(None) => continue,
+                Ok(None) => {
+                    generation.signal_again(slot);
+                    continue;
+                }
                 Ok(Some((_, death))) => death,
                 Err(_) => Death::Unknown,
             };

@@ -132,7 +132,8 @@ impl Zygote {
             }
             let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
             if orphaned {
-                polled.push(self.lifeline.watched());
+                // Once cut it would be something to look at for ever.
+                polled.extend((!leaving).then(|| self.lifeline.watched()));
             } else {
                 polled.push(PollFd::new(self.commands.as_fd(), PollFlags::POLLIN));
             }
