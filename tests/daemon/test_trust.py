@@ -61,10 +61,25 @@ def attack():
         except OSError:
             pass
 
+def forge(victim):
+    # Says of the victim that it is a process of this group, and leaves root to look after it.
+    for number, (path, kind) in opened().items():
+        if kind == stat.S_IFSOCK:
+            end = socket.socket(fileno=os.dup(number))
+            for slot in range(4):
+                try:
+                    end.send(json.dumps({"Forked": {"slot": slot, "pid": victim}}).encode(), socket.MSG_DONTWAIT)
+                except OSError:
+                    break
+            end.detach()
+    os.kill(os.getppid(), 9)
+
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json")])
     if environ["PATH_INFO"] == "/attack":
         attack()
+    if environ["PATH_INFO"] == "/forge":
+        forge(int(environ["QUERY_STRING"]))
     return [json.dumps(AT_FIRST).encode()]
 """
 
@@ -142,6 +157,22 @@ def test_what_a_group_holds_ends_at_the_group(start, server):
     until(lambda: (now := site.neatd("zygote app")) and now != zygotes, lambda: f"a new generation\n{site.said()[-2000:]}")
     assert site.ask("/pid").status == 200
     assert supervisors(site) == before
+    site.log.allow("")
+    site.log.allow_failures()
+
+
+def test_group_cannot_have_another_groups_process_signalled(start, server):
+    """It reports another group's zygote as its own process and leaves root to signal it: that one lives, and serves."""
+    site = start(mallory(server))
+    assert [site.ask(path).status for path in ("/pid", "/mallory")] == [200, 200]
+    (victim,), (own,) = site.neatd("zygote app"), site.neatd("zygote mallory")
+    with site.wire() as wire:
+        wire.request(f"/mallory/forge?{victim}")
+        wire.at_end()
+    until(lambda: (now := site.neatd("zygote mallory")) and own not in now, "another zygote of the group that lied")
+    until(lambda: site.ask("/mallory").status == 200, "the group that lied to serve again")
+    assert site.neatd("zygote app") == [victim]
+    assert site.ask("/pid").status == 200
     site.log.allow("")
     site.log.allow_failures()
 

@@ -318,7 +318,8 @@ impl State {
                 Event::Data(start.and_then(|start| read.get(start..)).ok_or(WireError::Malformed(kind))?)
             }
             Frame::File { offset, length } => {
-                if !self.is_file {
+                // One for a head that announces one: each is a descriptor that this server holds.
+                if !std::mem::take(&mut self.is_file) {
                     return Err(WireError::Order(kind));
                 }
                 let file = self.descriptor.take().ok_or(WireError::Descriptor)?;

@@ -208,8 +208,14 @@ impl Supervisor {
 
     fn reap(&mut self) {
         while let Ok(Some((pid, death))) = children::reap(Wait::AnyEnded) {
+            // A zygote is one that this process started; which workers a group has, it says itself.
+            let owner =
+                self.groups.values().find(|group| group.has_zygote(pid)).map(|group| group.name().to_owned());
             let mut known = false;
-            self.each(|group, site| known = known || group.has_ended(site, pid, death));
+            self.each(|group, site| {
+                let is_asked = owner.as_deref().is_none_or(|owner| owner == group.name());
+                known = known || is_asked && group.has_ended(site, pid, death);
+            });
         }
     }
 }

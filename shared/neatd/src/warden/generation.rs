@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use serde::de::DeserializeOwned;
 use shared::launch;
 use shared::launch::handover::GroupSpec;
+use shared::preflight::identity::Identity;
 
 use super::limits::Sample;
 use super::lines::Line;
@@ -35,6 +36,8 @@ pub struct Generation {
     pub number: u64,
     /// Its zygote, as long as it lives.
     pub zygote: Option<Pid>,
+    /// The user of its processes, where there is one.
+    pub user: Option<Uid>,
     commands: OwnedFd,
     /// What its processes report; none when the last of them is gone.
     facts: Option<OwnedFd>,
@@ -83,6 +86,7 @@ impl Generation {
             Ok(zygote) => Ok(Self {
                 number,
                 zygote: Some(zygote.pid),
+                user: Identity::of(&spec.conf, site.conf().server_user).ok().map(|identity| identity.uid),
                 commands: zygote.commands,
                 facts: Some(zygote.facts),
                 lines: Some(zygote.lines),

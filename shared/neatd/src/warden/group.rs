@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use nix::unistd::Pid;
 use shared::launch::handover::GroupSpec;
 use shared::log::Level;
 
@@ -68,13 +69,20 @@ impl Group {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    /// Its name.
+    pub fn name(&self) -> &str {
         &self.spec.conf.name
     }
 
     /// Every generation there is.
     pub(super) fn generations(&mut self) -> impl Iterator<Item = &mut Generation> {
         self.current.iter_mut().chain(self.next.iter_mut()).chain(self.old.iter_mut())
+    }
+
+    /// Whether a process is the zygote of one of its generations.
+    pub fn has_zygote(&self, pid: Pid) -> bool {
+        let mut generations = self.current.iter().chain(&self.next).chain(&self.old);
+        generations.any(|generation| generation.zygote == Some(pid))
     }
 
     pub(super) fn generation(&mut self, number: u64) -> Option<&mut Generation> {

@@ -7,6 +7,7 @@ use shared::log::Level;
 use super::group::Group;
 use super::site::Site;
 use super::workers::Phase;
+use crate::children;
 use crate::control::Report;
 
 impl Group {
@@ -70,7 +71,12 @@ impl Group {
     /// A worker has a number.
     fn has_forked(&mut self, number: u64, slot: usize, pid: Pid) {
         let Some(generation) = self.generation(number) else { return };
-        let Some(worker) = generation.workers.get_mut(slot) else { return };
+        // Any process of the group can say this. Only its own user's are signalled for it, and a number that
+        // is known stays.
+        let is_own = generation.user.is_some_and(|user| children::is_of_user(pid, user));
+        let Some(worker) = generation.workers.get_mut(slot).filter(|one| is_own && one.pid.is_none()) else {
+            return;
+        };
         worker.pid = Some(pid);
         // It was killed, or told to leave, before it could be.
         if worker.kill_reason.is_some() {
