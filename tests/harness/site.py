@@ -186,7 +186,11 @@ class Site:
 
     def workers(self) -> list[int]:
         """The processes that serve requests."""
-        return processes.children(self.pid)
+        children = processes.children(self.pid)
+        if not self.is_nginx:
+            return children
+        # For a moment the process that becomes neatd is a child, too. nginx does not know any signal yet then.
+        return [pid for pid in children if " ".join(processes.command_line(pid)).startswith("nginx: worker")]
 
     def signal(self, number: int) -> None:
         """Signals the master."""
