@@ -87,6 +87,9 @@ class Site:
                 lambda: (self.directory / "run" / "wsgi.app.sock").exists(),
                 lambda: f"the group's socket; it said:\n{self.said()}",
             )
+        if not self.is_nginx:
+            # Before that its only child may be the one that becomes neatd.
+            until(lambda: "resuming normal operations" in self.said(), lambda: f"{server} to run; it said:\n{self.said()}")
         expected = self.backend.processes(server, recipe)
         until(lambda: len(self.workers()) >= expected, lambda: f"{expected} workers; it said:\n{self.said()}")
 
