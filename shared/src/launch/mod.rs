@@ -113,9 +113,7 @@ impl Neatd {
     /// Lets go of everything that could tell neatd something, in a child of the master, before it runs
     /// anybody's code.
     pub fn forget(&mut self) {
-        if let Some(sender) = self.renewals.take() {
-            sender.forget();
-        }
+        self.renewals = None;
     }
 }
 

@@ -1,9 +1,9 @@
 //! How the server's master gives neatd a new configuration.
 //!
 //! A socket of which only the master has the other end: its children close their copies before they run
-//! anybody's code ([`Sender::forget`] says how). A configuration is a file in memory that is sealed before it
-//! is sent, so that neither side can change what the other reads; the kernel says who sent it, and nobody is
-//! believed but root, or the user that neatd itself runs as.
+//! anybody's code ([`super::Neatd::forget`] says how). A configuration is a file in memory that is sealed
+//! before it is sent, so that neither side can change what the other reads; the kernel says who sent it, and
+//! nobody is believed but root, or the user that neatd itself runs as.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -80,11 +80,6 @@ impl Sender {
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(MESSAGE)], &control, flags, None)?;
         Ok(())
-    }
-
-    /// Lets go of it in a child of the master, which is not to be able to send anything.
-    pub fn forget(self) {
-        drop(self);
     }
 }
 
@@ -234,7 +229,7 @@ mod tests {
         assert_eq!(receiver.receive().unwrap(), Some(conf("/run/a")));
         assert_eq!(receiver.receive().unwrap(), Some(conf("/run/b")));
         assert!(receiver.receive().unwrap().is_none());
-        sender.forget();
+        drop(sender);
         assert!(matches!(receiver.receive(), Err(RenewalError::Closed)));
     }
 
