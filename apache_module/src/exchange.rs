@@ -154,6 +154,14 @@ impl Exchange for HttpdExchange<'_> {
         self.output.flush(self.request)
     }
 
+    fn gone(&self) -> Option<SendError> {
+        self.request.is_client_gone().then_some(SendError::Disconnected)
+    }
+
+    fn client(&self) -> Option<BorrowedFd<'_>> {
+        self.request.client_socket()
+    }
+
     fn retry_after(&mut self, seconds: u16) {
         self.request.set_error_header(b"Retry-After", seconds.to_string().as_bytes());
     }

@@ -216,6 +216,9 @@ mod tests {
         fn flush(&mut self) -> Result<(), SendError> {
             Ok(())
         }
+        fn gone(&self) -> Option<SendError> {
+            None
+        }
         fn end(&mut self, _: End) {}
         fn log(&self, _: Level, _: &[u8]) {}
         fn send_is_instant(&self, _: usize) -> bool {

@@ -2,6 +2,7 @@
 //! else holds a pointer.
 
 mod brigade;
+mod client;
 mod conf_vector;
 mod pool;
 mod regex;

@@ -57,6 +57,10 @@ impl<'r> Request<'r> {
         Self { raw, life: PhantomData }
     }
 
+    pub(super) const fn raw(self) -> *mut request_rec {
+        self.raw
+    }
+
     texts! {
         /// The method.
         method = method;
@@ -233,12 +237,6 @@ impl<'r> Request<'r> {
     pub fn environment(self) -> impl Iterator<Item = (&'r [u8], &'r [u8])> {
         // SAFETY: as for `headers`.
         unsafe { entries((*self.raw).subprocess_env) }
-    }
-
-    /// Whether the connection is gone.
-    pub fn is_aborted(self) -> bool {
-        // SAFETY: as for `local`.
-        unsafe { (*(*self.raw).connection).aborted != 0 }
     }
 
     /// Whether the end of the response has been passed on.

@@ -332,6 +332,10 @@ impl Exchange for Recorded {
         Ok(())
     }
 
+    fn gone(&self) -> Option<SendError> {
+        (self.left == 0).then_some(SendError::Disconnected)
+    }
+
     fn end(&mut self, end: End) {
         self.act(Act::End(end));
     }

@@ -280,6 +280,10 @@ impl Exchange for DaemonExchange {
         if outbound.buffer.is_empty() { Ok(()) } else { self.write(&mut outbound, &[], None) }
     }
 
+    fn gone(&self) -> Option<SendError> {
+        self.connection.is_hung_up().then_some(SendError::Disconnected)
+    }
+
     fn end(&mut self, end: End) {
         match end {
             End::Complete if !self.ended => {
