@@ -112,6 +112,11 @@ pub struct EngineConf {
     /// Microseconds after which a thread offers the GIL to others (`sys.setswitchinterval`); 0 leaves it to
     /// CPython.
     pub switch_interval: u64,
+    /// Milliseconds after which an application that is still being loaded is said to be, and requests for it
+    /// are refused; 0 for never.
+    pub startup_timeout: u64,
+    /// Whether such a load is ended, though it is in a thread that serves no request.
+    pub ends_startup: u32,
     /// Where lines that belong to no request go.
     pub log: LogTable,
 }

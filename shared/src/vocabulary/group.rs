@@ -110,7 +110,12 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
         option("script-user", Text, "any", "refuse scripts, and directories of scripts, of another owner"),
         option("script-group", Text, "any", "refuse scripts, and directories of scripts, of another group"),
         option("socket-user", Text, "the server's user", "who may connect to the group's socket"),
-        option("listen-backlog", Number(1, 65535), "4096", "connections that wait for a process to take them"),
+        option(
+            "listen-backlog",
+            Number(1, 65535),
+            "4096",
+            "connections that wait for a process to take them",
+        ),
         option("connect-timeout", Wait, "15", "how long the server tries to reach a process"),
         option(
             "socket-timeout",

@@ -158,6 +158,15 @@ class SendFailed(ConnectionAbortedError):
     status = 500
 
 
+class NotLoaded(BaseException):
+    """The application is not loaded in time."""
+
+    status = 503
+
+    def __str__(self):
+        return "the application is not loaded in time (startup timeout)"
+
+
 class RequestTimeout(BaseException):
     """The request ran longer than its process group allows."""
 
