@@ -57,8 +57,8 @@ impl Level {
 pub enum Escaping {
     /// All of them but the tab, as httpd writes them (`\x1b`): for a server that writes bytes as they are.
     Control,
-    /// All but those of ASCII, and the NUL: for a server that escapes those by itself, but takes a NUL for the
-    /// end.
+    /// All but those of ASCII, and the NUL: for a server that escapes those by itself, but takes a NUL for
+    /// the end.
     Nul,
 }
 

@@ -1,4 +1,4 @@
-"""What root reads of a user's, and where it writes: whatever lies there costs an error, never a hang, and no line of another's."""
+"""What root reads of a user's, and where it writes: an error, never a hang, and no line of another's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def venv():
     shutil.rmtree(directory)
 
 
-@pytest.mark.parametrize(("kind", "why"), [("fifo", "is not a regular file"), ("device", "is a link"), ("huge", "is larger than 64 KiB")])
+TRAPS = [("fifo", "is not a regular file"), ("device", "is a link"), ("huge", "is larger than 64 KiB")]
+
+
+@pytest.mark.parametrize(("kind", "why"), TRAPS)
 def test_home_that_its_user_made_a_trap(server, certificate, venv, kind, why):
     """fifo(7), zero(4): `nginx -t` and `apache2 -t` end, with the file's name and what is wrong with it."""
     config = venv / "pyvenv.cfg"
