@@ -163,12 +163,13 @@ pub trait Exchange {
     /// [`SendError`]: the client or the server is gone.
     fn flush(&mut self) -> Result<(), SendError>;
 
-    /// Why nothing can be sent any more, as far as the server knows that without sending. It is asked where an
-    /// application goes on and gives nothing to send, and before a request begins that has waited. May not
+    /// Why nothing can be sent any more, as far as the server knows that without sending. It is asked where
+    /// an application goes on and gives nothing to send, and before a request begins that has waited. May not
     /// block.
     fn gone(&self) -> Option<SendError>;
 
-    /// The client's socket, where whoever waits for something else is to look whether the client has closed it.
+    /// The client's socket, where whoever waits for something else is to look whether the client has closed
+    /// it.
     fn client(&self) -> Option<BorrowedFd<'_>> {
         None
     }

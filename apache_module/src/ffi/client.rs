@@ -27,8 +27,8 @@ impl<'r> Request<'r> {
         unsafe { (*(*self.raw()).connection).aborted != 0 }
     }
 
-    /// Whether the client is known to be gone: the connection failed, an HTTP/2 stream was reset, or the client
-    /// has closed.
+    /// Whether the client is known to be gone: the connection failed, an HTTP/2 stream was reset, or the
+    /// client has closed.
     pub fn is_client_gone(self) -> bool {
         self.is_aborted() || self.client_socket().is_some_and(has_hung_up)
     }

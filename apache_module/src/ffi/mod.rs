@@ -4,6 +4,7 @@
 mod brigade;
 mod client;
 mod conf_vector;
+mod filters;
 mod pool;
 mod regex;
 mod request;

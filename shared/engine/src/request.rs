@@ -185,8 +185,8 @@ impl Request {
         self.send(py, block, true).map(drop)
     }
 
-    /// Takes note of a block without content: nothing is sent for it, so that the server is asked whether there
-    /// is still a client.
+    /// Takes note of a block without content: nothing is sent for it, so that the server is asked whether
+    /// there is still a client.
     pub fn skip(&self) -> Result<Sent, Refusal> {
         if fork::is_forked() {
             return Err(Refusal::Child);

@@ -61,7 +61,8 @@ impl Drop for UnderWay<'_, '_> {
         self.startup.set(None);
         if let Some(Watch { done, thread }) = self.watch.take() {
             drop(done);
-            // It may be about to ask for the GIL. Behind this there is no thread of ours that a fork would lose.
+            // It may be about to ask for the GIL. Behind this there is no thread of ours that a fork would
+            // lose.
             let _ = self.py.detach(|| thread.join());
             // What it raised came too late.
             threads::forget_interrupt(self.py);

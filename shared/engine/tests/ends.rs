@@ -1,5 +1,5 @@
-//! That every iteration ends: when enough was sent, and when nobody is left to send it to (PEP 3333, "Handling
-//! the Content-Length Header" and "Specification Details").
+//! That every iteration ends: when enough was sent, and when nobody is left to send it to (PEP 3333,
+//! "Handling the Content-Length Header" and "Specification Details").
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on is to fail")]
 

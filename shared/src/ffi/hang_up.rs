@@ -1,5 +1,5 @@
-//! Whether the other end of a socket has closed its side: how a client says that it does not wait any more, and
-//! a server that its client does not.
+//! Whether the other end of a socket has closed its side: how a client says that it does not wait any more,
+//! and a server that its client does not.
 //!
 //! A client that closes only its sending side and still reads cannot be told from one that is gone (RFC 9112
 //! section 9.6 leaves it to the server); it is taken for gone, as nginx does.

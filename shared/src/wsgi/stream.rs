@@ -180,9 +180,9 @@ impl Response {
         }
     }
 
-    /// Whether all of the body that there may be has been handed over: the iteration ends, and `write()` is an
-    /// error (PEP 3333, "Handling the Content-Length Header"). That holds from the start of a response whose
-    /// body is empty by its head.
+    /// Whether all of the body that there may be has been handed over: the iteration ends, and `write()` is
+    /// an error (PEP 3333, "Handling the Content-Length Header"). That holds from the start of a response
+    /// whose body is empty by its head.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         match &self.state {
@@ -238,8 +238,8 @@ impl Response {
         }
     }
 
-    /// Ends a response that failed: with a status of the server's own, or cut when the head has left. A client
-    /// that has all of the declared length has a whole response.
+    /// Ends a response that failed: with a status of the server's own, or cut when the head has left. A
+    /// client that has all of the declared length has a whole response.
     pub fn fail(&mut self, status: u16) -> End {
         let is_full = self.is_full() && !self.lost;
         match std::mem::replace(&mut self.state, State::Over) {

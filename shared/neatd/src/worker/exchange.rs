@@ -113,8 +113,8 @@ impl DaemonExchange {
         Arc::clone(&self.connection)
     }
 
-    /// Whether the server has closed the connection of a request that waited: its client is gone. One that was
-    /// taken as it came is not asked after.
+    /// Whether the server has closed the connection of a request that waited: its client is gone. One that
+    /// was taken as it came is not asked after.
     pub fn is_abandoned(&self) -> bool {
         let has_waited = self.is_first || self.arrived.elapsed() >= MIN_WAIT;
         has_waited && self.connection.is_hung_up()
