@@ -19,7 +19,10 @@ def application(environ, start_response):
 RECIPE = Recipe(
     mounts={
         "/app": "plain.wsgi",
-        "/environ": Mount("environ.wsgi", httpd="SetEnv OWN_KEY own\nSetEnvIf X-Tag (.+) TAGGED=$1\nRequestHeader set X-Set v\nSetEnvIf X-Proto https HTTPS=on"),
+        "/environ": Mount(
+            "environ.wsgi",
+            httpd="SetEnv OWN_KEY own\nSetEnvIf X-Tag (.+) TAGGED=$1\nSetEnvIf X-Proto https HTTPS=on\nRequestHeader set X-Set v",
+        ),
         "/scripts": "@DIR@/scripts",
         "/guarded": Mount(
             "plain.wsgi",

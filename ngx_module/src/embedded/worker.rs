@@ -216,7 +216,12 @@ pub fn start(cycle: Cycle<'_>) {
         return;
     }
     if let Err(error) = try_start(conf, cycle.workers()) {
-        log::emergency(&format!("Python does not start in this worker: {error}"));
+        let why = format!("Python does not start in this worker: {error}");
+        match WORKER.get() {
+            // Requests are not to wait for threads that will never be there.
+            Some(worker) => worker.fail(&why),
+            None => log::emergency(&why),
+        }
     }
 }
 
