@@ -11,9 +11,12 @@ impl<'r> Request<'r> {
     /// The client's socket; in HTTP/2 that of all its streams.
     pub fn client_socket(self) -> Option<BorrowedFd<'r>> {
         let mut descriptor = -1;
-        // SAFETY: the connection outlives its requests, and its socket is open as long.
+        // SAFETY: the connection outlives its requests, its master lives as long, and so does the socket.
         unsafe {
-            let socket = ap_get_conn_socket((*self.raw()).connection);
+            let connection = (*self.raw()).connection;
+            // A stream of HTTP/2 has a socket of its own that is connected to nobody.
+            let master = (*connection).master;
+            let socket = ap_get_conn_socket(if master.is_null() { connection } else { master });
             if socket.is_null() || apr_os_sock_get(&raw mut descriptor, socket) != 0 || descriptor < 0 {
                 return None;
             }

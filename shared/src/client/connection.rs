@@ -126,7 +126,7 @@ impl Connection {
         while !delivery.is_ended() {
             // Nothing more is at hand: what was sent so far is on its way before this waits.
             delivery.flush().map_err(ClientError::Client)?;
-            self.wait(delivery.exchange())?;
+            self.wait(delivery)?;
             let length = self.receive(buffer)?;
             let mut input = buffer.get(..length).unwrap_or_default();
             // All of it is read: what stands behind the end decides whether the connection is kept.
@@ -149,16 +149,16 @@ impl Connection {
 
     /// Waits until something has come, unless the client goes first: a response that nobody waits for is not
     /// waited for either, and the worker learns of it from the end of the connection.
-    fn wait<X: Exchange>(&self, exchange: &X) -> Result<(), ClientError> {
+    fn wait<X: Exchange>(&self, delivery: &Delivery<'_, X>) -> Result<(), ClientError> {
         let begin = Instant::now();
         loop {
             let left = self.limits.receive_timeout.saturating_sub(begin.elapsed());
-            let Some(client) = exchange.client() else { return Ok(()) };
+            let Some(client) = delivery.client() else { return Ok(()) };
             let first = hang_up::wait(self.socket.as_fd(), client, left.min(GONE_INTERVAL));
             if first == First::Readable || left.is_zero() {
                 return Ok(());
             }
-            if let Some(gone) = exchange.gone() {
+            if let Some(gone) = delivery.exchange().gone() {
                 return Err(ClientError::Client(gone));
             }
             if first == First::HungUp {
