@@ -131,7 +131,7 @@ pub fn apply(name: &[u8], conf: &Conf<'_>) -> Result<(), String> {
         main.process.apply(directive.setting, &value);
         return Ok(());
     }
-    let loc_conf = conf.place().ok_or("no memory")?;
+    let loc_conf = conf.loc_conf().ok_or("no memory")?;
     if directive.setting != Setting::Param {
         note(&mut loc_conf.seen, directive.setting).map_err(|why| format!("\"{shown}\" {why}"))?;
     }

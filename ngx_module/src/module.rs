@@ -46,7 +46,7 @@ impl<'a> Conf<'a> {
     }
 
     /// Our configuration of this location.
-    pub fn place(&self) -> Option<&'a mut LocConf> {
+    pub fn loc_conf(&self) -> Option<&'a mut LocConf> {
         self.loc_of::<Wsgi>()
     }
 }

@@ -8,9 +8,9 @@ use nginx_sys::{
 
 use super::request::Request;
 
-/// The headers that other modules look at, each in its place.
+/// The headers that other modules look at, each in a field of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slot {
+pub enum HeaderField {
     /// `Server`: replaces nginx's own.
     Server,
     /// `Date`: replaces nginx's own.
@@ -38,23 +38,23 @@ pub enum Slot {
     /// `Link`, of which there may be several.
     Link,
     /// Any other.
-    None,
+    Other,
 }
 
-fn put(headers: &mut ngx_http_headers_out_t, slot: Slot, header: *mut ngx_table_elt_t) {
-    match slot {
-        Slot::Server => headers.server = header,
-        Slot::Date => headers.date = header,
-        Slot::ContentEncoding => headers.content_encoding = header,
-        Slot::Location => headers.location = header,
-        Slot::Refresh => headers.refresh = header,
-        Slot::LastModified => headers.last_modified = header,
-        Slot::ContentRange => headers.content_range = header,
-        Slot::AcceptRanges => headers.accept_ranges = header,
-        Slot::WwwAuthenticate => headers.www_authenticate = header,
-        Slot::Expires => headers.expires = header,
-        Slot::Etag => headers.etag = header,
-        Slot::CacheControl | Slot::Link | Slot::None => {}
+fn put(headers: &mut ngx_http_headers_out_t, field: HeaderField, header: *mut ngx_table_elt_t) {
+    match field {
+        HeaderField::Server => headers.server = header,
+        HeaderField::Date => headers.date = header,
+        HeaderField::ContentEncoding => headers.content_encoding = header,
+        HeaderField::Location => headers.location = header,
+        HeaderField::Refresh => headers.refresh = header,
+        HeaderField::LastModified => headers.last_modified = header,
+        HeaderField::ContentRange => headers.content_range = header,
+        HeaderField::AcceptRanges => headers.accept_ranges = header,
+        HeaderField::WwwAuthenticate => headers.www_authenticate = header,
+        HeaderField::Expires => headers.expires = header,
+        HeaderField::Etag => headers.etag = header,
+        HeaderField::CacheControl | HeaderField::Link | HeaderField::Other => {}
     }
 }
 
@@ -63,13 +63,13 @@ fn put(headers: &mut ngx_http_headers_out_t, slot: Slot, header: *mut ngx_table_
 /// # Safety
 /// `header` is of the request's header list.
 #[cfg(nginx_linked_headers)]
-unsafe fn add(mut place: *mut *mut ngx_table_elt_t, header: *mut ngx_table_elt_t) -> bool {
+unsafe fn add(mut end: *mut *mut ngx_table_elt_t, header: *mut ngx_table_elt_t) -> bool {
     // SAFETY: the chain's elements are of the request's pool.
     unsafe {
-        while !(*place).is_null() {
-            place = &raw mut (**place).next;
+        while !(*end).is_null() {
+            end = &raw mut (**end).next;
         }
-        *place = header;
+        *end = header;
     }
     true
 }
@@ -170,7 +170,7 @@ impl Request {
     }
 
     /// Adds a header.
-    pub fn add_header(self, slot: Slot, name: &[u8], value: &[u8]) -> bool {
+    pub fn add_header(self, field: HeaderField, name: &[u8], value: &[u8]) -> bool {
         let (Some(key), Some(value)) = (self.copy(name), self.copy(value)) else { return false };
         // SAFETY: the list is the request's; the new element is written before anyone reads it. Zeroes are a
         // valid header.
@@ -188,11 +188,11 @@ impl Request {
         let pool = self.pool();
         self.change(|request| {
             let headers = &mut request.headers_out;
-            let several = match slot {
-                Slot::CacheControl => &mut headers.cache_control,
-                Slot::Link => &mut headers.link,
+            let several = match field {
+                HeaderField::CacheControl => &mut headers.cache_control,
+                HeaderField::Link => &mut headers.link,
                 _ => {
-                    put(headers, slot, header);
+                    put(headers, field, header);
                     return true;
                 }
             };
