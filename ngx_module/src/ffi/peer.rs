@@ -18,7 +18,6 @@ use shared::ffi::recv::recv;
 
 use super::connection::ConnectionExt;
 use super::upstream::Upstream;
-use super::upstream_callbacks::Callbacks;
 use super::zeroed::Zeroed;
 use super::{Code, DONE, OK, cycle};
 
@@ -29,6 +28,12 @@ pub struct IdleConnection(NonNull<ngx_connection_t>);
 /// Which connection it is, among those that are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionId(usize);
+
+/// Who keeps connections.
+pub trait IdleOwner: 'static {
+    /// A connection that is kept ended, or something came over it.
+    fn idle_ended(connection: ConnectionId);
+}
 
 impl Upstream<'_> {
     /// Says where the peer is: a socket of this machine. `false` when its path is too long, or nginx has no
@@ -103,7 +108,7 @@ impl Upstream<'_> {
             let c = ngx_get_connection(socket.as_raw_fd(), log).as_mut();
             let c = c.ok_or_else(|| Error::other("worker_connections are not enough"))?;
             let _ = socket.into_raw_fd();
-            // `receive::take_over` changes how it is read.
+            // `output_filter` of the callbacks changes how it is read.
             (c.send, c.send_chain) = (ngx_io.send, ngx_io.send_chain);
             (c.recv, c.recv_chain) = (ngx_io.recv, ngx_io.recv_chain);
             c
@@ -144,7 +149,7 @@ impl Upstream<'_> {
 
     /// Takes the connection for another request, if nothing is wrong with it
     /// (`ngx_http_upstream_free_keepalive_peer`).
-    pub fn keep_connection<T: Callbacks>(&mut self) -> Option<IdleConnection> {
+    pub fn keep_connection<T: IdleOwner>(&mut self) -> Option<IdleConnection> {
         let log = cycle::log_while_staying()?;
         let all_sent = self.request_body_sent();
         let c = self.connection()?;
@@ -225,7 +230,7 @@ impl Drop for IdleConnection {
 
 unsafe extern "C" fn on_write(_event: *mut ngx_event_t) {}
 
-unsafe extern "C" fn on_read<T: Callbacks>(event: *mut ngx_event_t) {
+unsafe extern "C" fn on_read<T: IdleOwner>(event: *mut ngx_event_t) {
     guard("idle connection", (), || {
         // SAFETY: the event of a connection that `keep_connection` made idle.
         let Some(c) = (unsafe { NonNull::new((*event).data.cast::<ngx_connection_t>()) }) else { return };

@@ -18,17 +18,17 @@ use nginx_sys::{
 use shared::ffi::guard::guard;
 
 use super::links::{Chain, tag};
-use super::peer::ConnectionId;
+use super::peer::IdleOwner;
 use super::pipe::Pipe;
 use super::request::Request;
 use super::request_buffers::RequestBuffers;
 use super::upstream::Upstream;
-use super::upstream_conf::{Caches, Timeouts, UpstreamConf, text};
+use super::upstream_conf::{Caches, PeerInit, Timeouts, UpstreamConf};
 use super::zeroed::Zeroed;
-use super::{Code, DONE, ERROR, OK, SPECIAL_RESPONSE, receive};
+use super::{Code, DONE, ERROR, OK, SPECIAL_RESPONSE, receive, text};
 
 /// What nginx asks of a module with an upstream, under nginx's own names.
-pub trait Callbacks: Sized + 'static {
+pub trait Callbacks: IdleOwner + Sized {
     /// What `$upstream_addr` and messages of nginx's show before an address.
     const SCHEMA: &'static CStr;
     /// The configuration of the request's location.
@@ -64,8 +64,6 @@ pub trait Callbacks: Sized + 'static {
     fn free_peer(&mut self, upstream: &mut Upstream<'_>);
     /// Takes descriptors that came with bytes of the response; `is_truncated` where the system dropped some.
     fn receive_descriptors(&mut self, files: Vec<OwnedFd>, is_truncated: bool);
-    /// A connection that is kept ended, or something came over it.
-    fn idle_ended(connection: ConnectionId);
 }
 
 /// The state of a request on its way to an upstream, which its pool frees.
@@ -203,7 +201,7 @@ entries! {
         };
     output_filter(held: *mut c_void, chain: *mut ngx_chain_t) -> ngx_int_t = ERROR;
         held => |state, upstream| {
-            let _ = upstream.connection().map(receive::take_over::<T>);
+            let _ = upstream.connection().map(take_over::<T>);
             state.output_filter(upstream, Chain::new(chain))
         };
     get_peer(_peer: *mut ngx_peer_connection_t, held: *mut c_void) -> ngx_int_t = ERROR;
@@ -213,16 +211,26 @@ entries! {
     receive(c: *mut ngx_connection_t, into: *mut u8, size: usize) -> isize = ERROR;
         held_of((*c).data.cast()) => |state, _| {
             let into = IoSliceMut::new(std::slice::from_raw_parts_mut(into, size));
-            receive::receive(&mut *c, &mut [into], state)
+            receive::receive(&mut *c, &mut [into], |files, is_truncated| state.receive_descriptors(files, is_truncated))
         };
     receive_chain(c: *mut ngx_connection_t, chain: *mut ngx_chain_t, limit: off_t) -> isize = ERROR;
         held_of((*c).data.cast()) => |state, _| {
-            receive::receive(&mut *c, &mut Chain::new(chain).room(limit), state)
+            let mut room = Chain::new(chain).room(limit);
+            receive::receive(&mut *c, &mut room, |files, is_truncated| state.receive_descriptors(files, is_truncated))
         };
 }
 
+/// Has a connection, whose data is a request with a `T`, received as [`receive`] does.
+fn take_over<T: Callbacks>(c: &mut ngx_connection_t) {
+    c.recv = Some(receive::<T>);
+    c.recv_chain = Some(receive_chain::<T>);
+}
+
+/// The peers of every upstream of this module's.
+pub const PEERS: PeerInit = PeerInit(peer_init);
+
 /// Prepares a request's peer: `peer.init` of the one upstream that all groups are ([`super::upstream_conf`]).
-pub(super) unsafe extern "C" fn peer_init(
+unsafe extern "C" fn peer_init(
     r: *mut ngx_http_request_t,
     _: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {

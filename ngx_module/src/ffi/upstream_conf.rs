@@ -4,21 +4,26 @@ use std::ffi::CStr;
 use std::ptr::null_mut;
 
 use nginx_sys::{
-    ngx_array_t, ngx_bufs_t, ngx_hash_init_t, ngx_http_script_compile_t, ngx_http_upstream_conf_t,
-    ngx_http_upstream_srv_conf_t, ngx_path_init_t, ngx_str_t,
+    ngx_array_t, ngx_bufs_t, ngx_hash_init_t, ngx_http_request_t, ngx_http_script_compile_t,
+    ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_path_init_t, ngx_str_t,
 };
 
-use super::OK;
 use super::conf::{Conf, Refusal};
 use super::links::tag;
-use super::upstream_callbacks::peer_init;
 use super::upstream_directives::{DIRECTIVES, Field, unset_pointer};
 use super::zeroed::Zeroed;
+use super::{OK, text};
 
 /// nginx's own configuration of an upstream.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct UpstreamConf(ngx_http_upstream_conf_t);
+
+/// The function that prepares a request's peer (`peer.init`).
+#[derive(Clone, Copy)]
+pub struct PeerInit(
+    pub(super) unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t,
+);
 
 /// What a location's process group says, where the location does not.
 #[derive(Clone, Copy, Debug)]
@@ -252,13 +257,15 @@ impl UpstreamConf {
     }
 
     /// Sets what no directive is about, behind all merging and defaulting. nginx looks at `outer` for the
-    /// headers to hide. `None` when nginx refuses something, which was logged.
+    /// headers to hide, and has `peers` find whom a request is sent to. `None` when nginx refuses something,
+    /// which was logged.
     pub fn finish(
         &mut self,
         outer: &Self,
         conf: &Conf<'_>,
         intercept_errors: bool,
         hidden_headers: &[&'static CStr],
+        peers: PeerInit,
     ) -> Option<()> {
         let inner = &mut self.0;
         if switch(inner.cache()).is_none() {
@@ -277,7 +284,7 @@ impl UpstreamConf {
         inner.module = text(c"wsgi");
         // The upstream has no servers: its peers are ours to find.
         let mut upstream = ngx_http_upstream_srv_conf_t::zeroed();
-        upstream.peer.init = Some(peer_init);
+        upstream.peer.init = Some(peers.0);
         inner.upstream = conf.place_in_pool(upstream)?.as_ptr();
         self.finish_paths(conf)?;
         self.hide_headers(outer, conf, hidden_headers)
@@ -318,10 +325,6 @@ impl UpstreamConf {
 pub fn page_size() -> usize {
     // SAFETY: set before any configuration is read.
     unsafe { nginx_sys::ngx_pagesize }
-}
-
-pub(super) const fn text(text: &'static CStr) -> ngx_str_t {
-    ngx_str_t { len: text.to_bytes().len(), data: text.as_ptr().cast_mut().cast() }
 }
 
 /// What `wsgi_cache_path` declares: nginx's array of a module's caches.

@@ -12,9 +12,8 @@ use nginx_sys::{
 
 use super::links::{Link, length_of, tag};
 use super::upstream::Upstream;
-use super::upstream_conf::text;
 use super::zeroed::Zeroed;
-use super::{Code, ERROR, OK, bytes_of};
+use super::{Code, ERROR, OK, bytes_of, text};
 
 impl<'r> Upstream<'r> {
     /// What has come and was not read.
