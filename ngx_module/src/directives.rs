@@ -173,7 +173,7 @@ fn pass(loc_conf: &mut LocConf, conf: &Conf<'_>, words: &[String]) -> Result<(),
         Pass::Variable(value)
     };
     loc_conf.pass = Some(Rc::new(pass));
-    conf.location().set_handler(callback::content(entry::on_request));
+    conf.location().ok_or("no memory")?.set_handler(callback::content(entry::on_request));
     Ok(())
 }
 

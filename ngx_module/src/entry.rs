@@ -52,6 +52,7 @@ pub struct Wsgi;
 // SAFETY: the record above, whose `create_main_conf` and `create_loc_conf` make these types.
 unsafe impl Module for Wsgi {
     type Main = MainConf;
+    type Srv = ();
     type Loc = LocConf;
 
     fn record() -> *const ngx_module_t {
@@ -131,7 +132,7 @@ extern "C" fn merge_loc_conf(
 pub(crate) extern "C" fn on_directive(
     conf: Option<Conf<'_>>,
     command: Option<Command<'_>>,
-    _conf: *mut c_void,
+    _target: *mut c_void,
 ) -> *mut c_char {
     guard("on_directive", CONF_ERROR, || {
         let (Some(conf), Some(command)) = (conf, command) else { return CONF_ERROR };
@@ -146,7 +147,7 @@ pub(crate) extern "C" fn on_directive(
 pub(crate) extern "C" fn on_upstream_directive(
     conf: Option<Conf<'_>>,
     command: Option<Command<'_>>,
-    _conf: *mut c_void,
+    _target: *mut c_void,
 ) -> *mut c_char {
     guard("on_upstream_directive", CONF_ERROR, || {
         let (Some(conf), Some(command)) = (conf, command) else { return CONF_ERROR };

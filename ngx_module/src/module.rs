@@ -32,8 +32,8 @@ impl Request {
     pub fn attach(
         self,
         id: Id,
-        gone: unsafe extern "C" fn(*mut c_void),
-        freed: unsafe extern "C" fn(*mut c_void),
+        gone: extern "C" fn(*mut c_void),
+        freed: extern "C" fn(*mut c_void),
     ) -> Option<Cleanup> {
         self.attach_to::<Wsgi>(id, gone, freed)
     }

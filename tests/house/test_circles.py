@@ -75,10 +75,7 @@ def arrows_of(module: str, source: str, modules: set[str]) -> set[str]:
 def graph_of(source: Path) -> dict[str, set[str]]:
     """Which modules of a crate import which."""
     modules = modules_of(source)
-    return {
-        module: arrows_of(module, path.read_text(), set(modules))
-        for module, path in modules.items()
-    }
+    return {module: arrows_of(module, path.read_text(), set(modules)) for module, path in modules.items()}
 
 
 def circle_in(graph: dict[str, set[str]]) -> list[str]:
@@ -113,9 +110,7 @@ def test_no_module_imports_itself_by_a_way_around(room):
 RECORD = ("ffi::conf_vector", ENTRY)
 
 
-@pytest.mark.parametrize(
-    ("room", "allowed"), [("ngx_module/src", set()), ("apache_module/src", {RECORD}), ("shared/src", set())]
-)
+@pytest.mark.parametrize(("room", "allowed"), [("ngx_module/src", set()), ("apache_module/src", {RECORD}), ("shared/src", set())])
 def test_the_c_edge_imports_nothing_from_above(room, allowed):
     """What lies in `ffi/` is used and uses nothing but what lies there."""
     graph = graph_of(ROOT / room)

@@ -8,7 +8,7 @@ use super::{OK, bytes_of};
 impl Request {
     fn text(&self, pick: fn(&ngx_http_request_t) -> ngx_str_t) -> &[u8] {
         // SAFETY: a string of the request lives as long as it does.
-        unsafe { bytes_of(pick(self.get())) }
+        unsafe { bytes_of(self.get(pick)) }
     }
 
     /// `GET`.
@@ -48,14 +48,14 @@ impl Request {
 
     /// When it came, in milliseconds since the epoch.
     pub fn started_at(&self) -> u64 {
-        let seconds = u64::try_from(self.get().start_sec).unwrap_or(0);
-        seconds * 1000 + self.get().start_msec as u64
+        let seconds = u64::try_from(self.get(|request| request.start_sec)).unwrap_or(0);
+        seconds * 1000 + self.get(|request| request.start_msec) as u64
     }
 
     /// Whether the connection is encrypted.
     pub fn is_encrypted(&self) -> bool {
         #[cfg(ngx_feature = "http_ssl")]
-        let encrypted = !self.connection_ref().ssl.is_null();
+        let encrypted = self.live().connection().ssl().is_some();
         #[cfg(not(ngx_feature = "http_ssl"))]
         let encrypted = false;
         encrypted
@@ -63,39 +63,38 @@ impl Request {
 
     /// The number of the connection in this worker.
     pub fn connection_number(&self) -> u64 {
-        self.connection_ref().number
+        self.live().connection().get(|connection| connection.number)
     }
 
     /// The client's address, as the realip module may have changed it.
     pub fn client_address(&self) -> &[u8] {
         // SAFETY: the connection's strings live as long as it does.
-        unsafe { bytes_of(self.connection_ref().addr_text) }
+        unsafe { bytes_of(self.live().connection().get(|connection| connection.addr_text)) }
     }
 
     /// The client's port; 0 for a Unix socket.
     pub fn client_port(&self) -> u16 {
         // SAFETY: the connection's own address.
-        unsafe { ngx_inet_get_port(self.connection_ref().sockaddr) }
+        unsafe { ngx_inet_get_port(self.live().connection().get(|connection| connection.sockaddr)) }
     }
 
     /// The address that the client connected to, written into `buffer`, and its port.
     pub fn server_address<'b>(&self, buffer: &'b mut [u8; 128]) -> (&'b [u8], u16) {
         let mut text = ngx_str_t { len: buffer.len(), data: buffer.as_mut_ptr() };
+        let connection = self.live().connection();
         // SAFETY: the connection lives; the text has room for what nginx writes, and says how much that is.
-        let (code, port) = unsafe {
-            let connection = self.get().connection;
-            let code = ngx_connection_local_sockaddr(connection, &raw mut text, 0);
-            (code, if code == OK { ngx_inet_get_port((*connection).local_sockaddr) } else { 0 })
-        };
+        let code = unsafe { ngx_connection_local_sockaddr(connection.as_ptr(), &raw mut text, 0) };
+        let address = connection.get(|connection| connection.local_sockaddr);
+        // SAFETY: the connection's own address, which nginx has just asked the system for.
+        let port = if code == OK { unsafe { ngx_inet_get_port(address) } } else { 0 };
         let length = if code == OK { text.len } else { 0 };
         (buffer.get(..length).unwrap_or_default(), port)
     }
 
     /// The address that is listened on, as `*:80` would be `0.0.0.0:80`.
     pub fn listener(&self) -> &[u8] {
-        // SAFETY: listening sockets live as long as the cycle; a connection without one has null.
-        unsafe {
-            self.connection_ref().listening.as_ref().map_or(&[], |listening| bytes_of(listening.addr_text))
-        }
+        let Some(listening) = self.live().connection().listening() else { return &[] };
+        // SAFETY: listening sockets live as long as the cycle.
+        unsafe { bytes_of(listening.get(|listening| listening.addr_text)) }
     }
 }
