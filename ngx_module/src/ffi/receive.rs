@@ -21,7 +21,7 @@ pub(super) fn receive(
             c.read().set(1, ngx_event_t::set_eof);
             0
         }
-        Ok(Received { length, descriptors, is_truncated }) => {
+        Ok(Received { length, descriptors, is_truncated, .. }) => {
             if is_truncated || !descriptors.is_empty() {
                 take_descriptors(descriptors, is_truncated);
             }
