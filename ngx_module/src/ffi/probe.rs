@@ -1,5 +1,5 @@
-//! What the running nginx allocates, for [`super::built_for`] to look at: by its own functions, in a pool of our
-//! own, which goes when nobody looks any more.
+//! What the running nginx allocates, for [`super::built_for`] to look at: by its own functions, in a pool of
+//! ours, which goes when nobody looks any more.
 
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
