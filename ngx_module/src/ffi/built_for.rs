@@ -140,8 +140,9 @@ fn check_http(probe: &Probe, conf: Conf<'_>) -> Result<(), AnotherNginx> {
         let size = size_of::<ngx_http_core_loc_conf_t>();
         same("the size of ngx_http_core_loc_conf_t", size, between(location, probe.next()))?;
     }
-    let Some(main) = conf.main_ref_of::<HttpCore>() else { return Ok(()) };
-    same("the size of ngx_http_variable_t", size_of::<ngx_http_variable_t>(), main.prefix_variables.size)
+    let Some(main) = conf.confs().main_live::<HttpCore>() else { return Ok(()) };
+    let size = main.get(|main| main.prefix_variables.size);
+    same("the size of ngx_http_variable_t", size_of::<ngx_http_variable_t>(), size)
 }
 
 /// When a process begins: compares connections and their events, which lie in arrays.

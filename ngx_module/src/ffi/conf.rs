@@ -141,7 +141,7 @@ impl<'a> Conf<'a> {
         unsafe { Cycle::of(&*self.get().cycle) }
     }
 
-    fn confs(&self) -> Confs<'a> {
+    pub(super) fn confs(&self) -> Confs<'a> {
         // SAFETY: inside of `http` the context is an ngx_http_conf_ctx_t.
         unsafe { Confs::of(self.get().ctx) }
     }
@@ -150,23 +150,19 @@ impl<'a> Conf<'a> {
     pub fn main_of<M: Module>(&self) -> Option<&'a mut M::Main> {
         // SAFETY: of that type, as [`Module`] says; the configuration is read by one thread, and callbacks do
         // not nest.
-        unsafe { self.confs().main_ptr::<M>().as_mut() }
-    }
-
-    /// The same, to look at.
-    pub(super) fn main_ref_of<M: Module>(&self) -> Option<&'a M::Main> {
-        self.confs().main::<M>()
+        self.confs().main_live::<M>().map(|main| unsafe { &mut *main.as_ptr() })
     }
 
     /// A module's configuration of this location.
     pub fn loc_of<M: Module>(&self) -> Option<&'a mut M::Loc> {
         // SAFETY: as for `main_of`.
-        unsafe { self.confs().loc_ptr::<M>().as_mut() }
+        self.confs().loc_live::<M>().map(|loc| unsafe { &mut *loc.as_ptr() })
     }
 
     /// The core module's configuration of this location; `None` where nginx was short of memory.
     pub fn location(&self) -> Option<Location<'a>> {
-        Some(Location::new(self.loc_of::<HttpCore>()?, self.confs().srv::<HttpCore>()?))
+        let confs = self.confs();
+        Some(Location::new(confs.loc_live::<HttpCore>()?, confs.srv_live::<HttpCore>()?))
     }
 
     /// The user and the group of nginx's workers, where nginx is root.

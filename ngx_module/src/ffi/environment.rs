@@ -1,49 +1,45 @@
 //! What a request says about itself, its connection and its server.
 
-use nginx_sys::{ngx_connection_local_sockaddr, ngx_http_request_t, ngx_inet_get_port, ngx_str_t};
+use nginx_sys::{ngx_connection_local_sockaddr, ngx_inet_get_port, ngx_listening_t, ngx_str_t};
 
+use super::OK;
+use super::live::Live;
 use super::request::Request;
-use super::{OK, bytes_of};
 
 impl Request {
-    fn text(&self, pick: fn(&ngx_http_request_t) -> ngx_str_t) -> &[u8] {
-        // SAFETY: a string of the request lives as long as it does.
-        unsafe { bytes_of(self.get(pick)) }
-    }
-
     /// `GET`.
     pub fn method(&self) -> &[u8] {
-        self.text(|request| request.method_name)
+        self.live().method_name()
     }
 
     /// The path, decoded and normalised.
     pub fn uri(&self) -> &[u8] {
-        self.text(|request| request.uri)
+        self.live().uri()
     }
 
     /// What stands behind the question mark.
     pub fn arguments(&self) -> &[u8] {
-        self.text(|request| request.args)
+        self.live().args()
     }
 
     /// The target as the client sent it.
     pub fn unparsed_uri(&self) -> &[u8] {
-        self.text(|request| request.unparsed_uri)
+        self.live().unparsed_uri()
     }
 
     /// `HTTP/1.1`; empty for HTTP/0.9, which does not say.
     pub fn protocol(&self) -> &[u8] {
-        self.text(|request| request.http_protocol)
+        self.live().http_protocol()
     }
 
     /// The host that the client asked for, without a port.
     pub fn host(&self) -> &[u8] {
-        self.text(|request| request.headers_in.server)
+        self.live().headers_in().server()
     }
 
     /// Who logged in with HTTP's basic authentication.
     pub fn user(&self) -> &[u8] {
-        self.text(|request| request.headers_in.user)
+        self.live().headers_in().user()
     }
 
     /// When it came, in milliseconds since the epoch.
@@ -68,8 +64,7 @@ impl Request {
 
     /// The client's address, as the realip module may have changed it.
     pub fn client_address(&self) -> &[u8] {
-        // SAFETY: the connection's strings live as long as it does.
-        unsafe { bytes_of(self.live().connection().get(|connection| connection.addr_text)) }
+        self.live().connection().addr_text()
     }
 
     /// The client's port; 0 for a Unix socket.
@@ -93,8 +88,6 @@ impl Request {
 
     /// The address that is listened on, as `*:80` would be `0.0.0.0:80`.
     pub fn listener(&self) -> &[u8] {
-        let Some(listening) = self.live().connection().listening() else { return &[] };
-        // SAFETY: listening sockets live as long as the cycle.
-        unsafe { bytes_of(listening.get(|listening| listening.addr_text)) }
+        self.live().connection().listening().map_or(&[], Live::<ngx_listening_t>::addr_text)
     }
 }

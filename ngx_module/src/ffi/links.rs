@@ -72,7 +72,7 @@ impl<'a> Live<'a, ngx_buf_t> {
     /// Its bytes in memory that are to be read.
     pub(super) fn bytes(self) -> &'a [u8] {
         let data = self.get(|buffer| buffer.pos);
-        // SAFETY: `pos` to `last` are the buffer's own bytes, which nginx fills only outside of callbacks, and
+        // SAFETY: `pos` to `last` are the buffer's own bytes, which nginx fills only outside of callbacks and
         // not before they are read.
         unsafe { bytes_of(ngx_str_t { data, len: self.length() }) }
     }

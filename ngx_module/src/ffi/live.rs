@@ -9,10 +9,14 @@ use std::ptr::NonNull;
 
 use nginx_sys::{
     ngx_array_t, ngx_buf_t, ngx_chain_t, ngx_chain_writer_ctx_t, ngx_connection_t, ngx_event_pipe_t,
-    ngx_event_t, ngx_file_t, ngx_http_cache_t, ngx_http_headers_in_t, ngx_http_headers_out_t,
-    ngx_http_request_body_t, ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t,
-    ngx_list_part_t, ngx_list_t, ngx_listening_t, ngx_log_t, ngx_peer_connection_t, ngx_pool_t,
+    ngx_event_t, ngx_file_t, ngx_hash_t, ngx_http_cache_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_srv_conf_t, ngx_http_headers_in_t, ngx_http_headers_out_t, ngx_http_request_body_t,
+    ngx_http_request_t, ngx_http_upstream_headers_in_t, ngx_http_upstream_main_conf_t,
+    ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_list_part_t, ngx_list_t, ngx_listening_t, ngx_log_t,
+    ngx_peer_connection_t, ngx_pool_t,
 };
+
+use super::bytes_of;
 
 /// The headers of one name: a chain since nginx 1.23, an array of pointers before.
 #[cfg(nginx_linked_headers)]
@@ -84,12 +88,13 @@ pub(super) fn pointer<T>(live: Option<Live<'_, T>>) -> *mut T {
 }
 
 /// Where a structure leads to others, which live as long as it does: to those that it always has, to those
-/// that it may have, and to its own parts.
+/// that it may have, to its own parts, and to its strings.
 macro_rules! links {
     ($($(#[$feature:meta])* $owner:ty {
         $(always $always:ident: $to:ty;)*
         $(perhaps $perhaps:ident: $other:ty;)*
         $(part $part:ident: $inner:ty;)*
+        $(text $text:ident;)*
     })*) => {$(
         $(#[$feature])*
         impl<'a> Live<'a, $owner> {
@@ -105,6 +110,10 @@ macro_rules! links {
                 // SAFETY: a part of a structure that lives.
                 unsafe { Live::to(&raw mut (*self.as_ptr()).$part) }
             })*
+            $(pub(super) fn $text(self) -> &'a [u8] {
+                // SAFETY: a string of nginx's, which lives as long as the owner and is not written to.
+                unsafe { bytes_of(self.get(|owner| owner.$text)) }
+            })*
         }
     )*};
 }
@@ -119,9 +128,16 @@ links! {
         perhaps cache: ngx_http_cache_t;
         part headers_in: ngx_http_headers_in_t;
         part headers_out: ngx_http_headers_out_t;
+        text method_name;
+        text uri;
+        text args;
+        text unparsed_uri;
+        text http_protocol;
     }
     ngx_http_headers_in_t {
         part headers: ngx_list_t;
+        text server;
+        text user;
     }
     ngx_list_t {
         part part: ngx_list_part_t;
@@ -140,6 +156,20 @@ links! {
         perhaps log: ngx_log_t;
         perhaps pool: ngx_pool_t;
         perhaps listening: ngx_listening_t;
+        text addr_text;
+    }
+    ngx_listening_t {
+        text addr_text;
+    }
+    ngx_http_upstream_main_conf_t {
+        part headers_in_hash: ngx_hash_t;
+    }
+    ngx_http_core_loc_conf_t {
+        text name;
+        text root;
+    }
+    ngx_http_core_srv_conf_t {
+        text server_name;
     }
     #[cfg(ngx_feature = "http_ssl")]
     ngx_connection_t {
@@ -147,6 +177,7 @@ links! {
     }
     ngx_http_cache_t {
         part keys: ngx_array_t;
+        text etag;
     }
     ngx_http_request_body_t {
         perhaps bufs: ngx_chain_t;
@@ -167,6 +198,10 @@ links! {
         part free_bufs: *mut ngx_chain_t;
         part out_bufs: *mut ngx_chain_t;
         part writer: ngx_chain_writer_ctx_t;
+        part headers_in: ngx_http_upstream_headers_in_t;
+    }
+    ngx_http_upstream_headers_in_t {
+        part headers: ngx_list_t;
     }
     ngx_event_pipe_t {
         perhaps last_in: *mut ngx_chain_t;

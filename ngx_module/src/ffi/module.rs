@@ -129,32 +129,33 @@ impl<'a> Confs<'a> {
         }
     }
 
-    /// A module's configuration of the process; null, here and below, where it has none.
-    pub(super) fn main_ptr<M: Module>(self) -> *mut M::Main {
-        self.main.map_or(null_mut(), Entries::get::<M>).cast()
+    /// A module's configuration of the process; `None`, here and below, where it has none.
+    pub(super) fn main_live<M: Module>(self) -> Option<Live<'a, M::Main>> {
+        // SAFETY: null, or of that type, as [`Module`] says; it lives as long as the others.
+        unsafe { Live::new(self.main?.get::<M>().cast()) }
+    }
+
+    /// A module's configuration of the server.
+    pub(super) fn srv_live<M: Module>(self) -> Option<Live<'a, M::Srv>> {
+        // SAFETY: as for `main_live`.
+        unsafe { Live::new(self.srv?.get::<M>().cast()) }
     }
 
     /// A module's configuration of the location.
-    pub(super) fn loc_ptr<M: Module>(self) -> *mut M::Loc {
-        self.loc.map_or(null_mut(), Entries::get::<M>).cast()
+    pub(super) fn loc_live<M: Module>(self) -> Option<Live<'a, M::Loc>> {
+        // SAFETY: as for `main_live`.
+        unsafe { Live::new(self.loc?.get::<M>().cast()) }
     }
 
     /// A module's configuration of the process.
     pub(super) fn main<M: Module>(self) -> Option<&'a M::Main> {
-        // SAFETY: null, or of that type, as [`Module`] says; nothing changes it behind the reading of the
-        // configuration.
-        unsafe { self.main_ptr::<M>().as_ref() }
-    }
-
-    /// A module's configuration of the server.
-    pub(super) fn srv<M: Module>(self) -> Option<&'a M::Srv> {
-        // SAFETY: as for `main`.
-        unsafe { self.srv.map_or(null_mut(), Entries::get::<M>).cast::<M::Srv>().as_ref() }
+        // SAFETY: nothing changes it behind the reading of the configuration.
+        self.main_live::<M>().map(|main| unsafe { &*main.as_ptr() })
     }
 
     /// A module's configuration of the location.
     pub(super) fn loc<M: Module>(self) -> Option<&'a M::Loc> {
         // SAFETY: as for `main`.
-        unsafe { self.loc_ptr::<M>().as_ref() }
+        self.loc_live::<M>().map(|loc| unsafe { &*loc.as_ptr() })
     }
 }

@@ -108,7 +108,7 @@ impl Request {
 
     /// Whether the client asked for it, and not another request.
     pub fn is_main(self) -> bool {
-        self.live().main() == self.live()
+        self.get(|request| request.main) == self.raw()
     }
 
     /// Makes log lines of the connection speak of this request, as nginx's own event handlers do.

@@ -65,14 +65,14 @@ fn put(headers: &mut ngx_http_headers_out_t, field: HeaderField, header: *mut ng
 /// Adds a header to a list.
 ///
 /// # Safety
-/// `list` is one of nginx's lists of headers, of a request's memory.
+/// It is a list of headers.
 pub(super) unsafe fn push_header<'r>(
-    list: *mut ngx_list_t,
+    list: Live<'r, ngx_list_t>,
     header: ngx_table_elt_t,
 ) -> Option<Live<'r, ngx_table_elt_t>> {
     // SAFETY: the caller's promise; the new element is written before anybody reads it.
     unsafe {
-        let new = NonNull::<ngx_table_elt_t>::new(ngx_list_push(list).cast())?;
+        let new = NonNull::<ngx_table_elt_t>::new(ngx_list_push(list.as_ptr()).cast())?;
         new.write(header);
         Some(Live::to(new.as_ptr()))
     }
@@ -173,7 +173,7 @@ impl Request {
         let header = ngx_table_elt_t { hash: 1, key, value, ..ngx_table_elt_t::zeroed() };
         let out = self.live().headers_out();
         // SAFETY: the request's list of headers.
-        let Some(header) = (unsafe { push_header(out.headers().as_ptr(), header) }) else { return false };
+        let Some(header) = (unsafe { push_header(out.headers(), header) }) else { return false };
         let several = match field {
             HeaderField::CacheControl => out.cache_control(),
             HeaderField::Link => out.link(),

@@ -96,7 +96,7 @@ pub unsafe fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
     }
     let original = ORIGINAL.get(signal as usize).map_or(0, |original| original.load(Ordering::Relaxed));
     if original != 0 {
-        // SAFETY: a handler of nginx's with three arguments (nginx sets SA_SIGINFO), called with the kernel's.
+        // SAFETY: a handler of nginx's with three arguments (nginx sets SA_SIGINFO), and the kernel's own.
         unsafe { std::mem::transmute::<usize, Handler>(original)(signal, info, context) };
     }
 }

@@ -10,7 +10,7 @@ use super::live::Live;
 use super::request::Request;
 use super::request_buffers::RequestBuffers;
 use super::upstream_conf::UpstreamConf;
-use super::{Code, ERROR, bytes_of, cycle};
+use super::{Code, ERROR, cycle};
 
 /// nginx's upstream of a request, during a callback.
 pub struct Upstream<'r> {
@@ -165,9 +165,8 @@ impl<'r> Upstream<'r> {
         if self.conf().get().cache_revalidate == 0 || !self.has_expired() {
             return None;
         }
-        let (etag, last_modified) = self.cache()?.get(|cache| (cache.etag, cache.last_modified));
-        // SAFETY: a string of the cache's, which is copied.
-        let etag = unsafe { bytes_of(etag) }.to_vec();
+        let cache = self.cache()?;
+        let (etag, last_modified) = (cache.etag().to_vec(), cache.get(|cache| cache.last_modified));
         let last_modified = if last_modified == -1 { Vec::new() } else { http_time(last_modified) };
         Some(Expired { etag, last_modified })
     }

@@ -252,8 +252,8 @@ impl UpstreamConf {
         };
         compile.set_complete_lengths(1);
         compile.set_complete_values(1);
-        // SAFETY: the path is of the configuration's pool, where nginx puts what is compiled as well; the rest
-        // is looked at for the call only.
+        // SAFETY: the path is of the configuration's pool, where nginx puts what is compiled as well; what is
+        // left is looked at for the call only.
         let code = unsafe {
             compile.variables = nginx_sys::ngx_http_script_variables_count(&raw mut path);
             nginx_sys::ngx_http_script_compile(&raw mut compile)

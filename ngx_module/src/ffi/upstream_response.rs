@@ -2,15 +2,13 @@
 //! client.
 
 use std::os::fd::OwnedFd;
-use std::ptr::NonNull;
 
 use nginx_sys::{
     ngx_buf_t, ngx_hash_find, ngx_http_request_t, ngx_http_upstream_header_t, ngx_http_upstream_t, ngx_int_t,
-    ngx_list_t, ngx_str_t, ngx_table_elt_t, off_t,
+    ngx_str_t, ngx_table_elt_t, off_t,
 };
 
 use super::links::{Link, length_of, tag};
-use super::live::Live;
 use super::module::HttpUpstream;
 use super::request::Request;
 use super::response_headers::push_header;
@@ -22,21 +20,12 @@ type Handler = unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_table_elt_
 
 /// How nginx acts upon a header of an upstream, if it does, and what else the function takes.
 fn known_header(request: Request, hash: usize, low: ngx_str_t) -> Option<(Handler, usize)> {
-    let main = NonNull::new(request.live().confs().main_ptr::<HttpUpstream>())?.as_ptr();
+    let hashes = request.live().confs().main_live::<HttpUpstream>()?.headers_in_hash().as_ptr();
     // SAFETY: the table is made with the configuration, of entries of this type; the name lives for the call.
     let known = unsafe {
-        let hashes = &raw mut (*main).headers_in_hash;
         ngx_hash_find(hashes, hash, low.data, low.len).cast::<ngx_http_upstream_header_t>().as_ref()
     };
     known.and_then(|known| Some((known.handler?, known.offset)))
-}
-
-impl Live<'_, ngx_http_upstream_t> {
-    /// The list of the response's headers.
-    const fn headers(self) -> *mut ngx_list_t {
-        // SAFETY: a part of a structure that lives.
-        unsafe { &raw mut (*self.as_ptr()).headers_in.headers }
-    }
 }
 
 impl<'r> Upstream<'r> {
@@ -114,7 +103,7 @@ impl<'r> Upstream<'r> {
         let mut header = ngx_table_elt_t { hash, key, value, ..ngx_table_elt_t::zeroed() };
         header.lowcase_key = low.data;
         // SAFETY: the upstream's list of headers.
-        let Some(field) = (unsafe { push_header(self.live().headers(), header) }) else {
+        let Some(field) = (unsafe { push_header(self.live().headers_in().headers(), header) }) else {
             return ERROR;
         };
         match known_header(request, hash, low) {
