@@ -221,7 +221,7 @@ entries! {
         };
 }
 
-/// Has a connection, whose data is a request with a `T`, received as [`receive`] does.
+/// Has a connection, whose data is a request with a `T`, received by `receive` and `receive_chain`.
 fn take_over<T: Callbacks>(c: Live<'_, ngx_connection_t>) {
     c.set((), |c, ()| {
         c.recv = Some(receive::<T>);
