@@ -212,12 +212,12 @@ entries! {
     receive(c: *mut ngx_connection_t, into: *mut u8, size: usize) -> isize = ERROR;
         held_of((*c).data.cast()) => |state, _| {
             let into = IoSliceMut::new(std::slice::from_raw_parts_mut(into, size));
-            receive::receive(Live::to(c), &mut [into], |files, is_truncated| state.receive_descriptors(files, is_truncated))
+            receive::receive(Live::to(c), &mut [into], |files, cut| state.receive_descriptors(files, cut))
         };
     receive_chain(c: *mut ngx_connection_t, chain: *mut ngx_chain_t, limit: off_t) -> isize = ERROR;
         held_of((*c).data.cast()) => |state, _| {
             let mut room = Chain::new(Live::new(chain)).room(limit);
-            receive::receive(Live::to(c), &mut room, |files, is_truncated| state.receive_descriptors(files, is_truncated))
+            receive::receive(Live::to(c), &mut room, |files, cut| state.receive_descriptors(files, cut))
         };
 }
 
