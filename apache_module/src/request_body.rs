@@ -50,8 +50,8 @@ impl<'r> RequestBody<'r> {
         self.filter_responded
     }
 
-    /// Waits for something, and takes what else is at hand: httpd gives one chunk at a time, however small, and
-    /// each time around may cost a round through a process of a group.
+    /// Waits for something, and takes what else is at hand: httpd gives one chunk at a time, however small,
+    /// and each time around may cost a round through a process of a group.
     fn fill(&mut self, request: Request<'r>, into: &mut [u8], count: &mut usize) -> Result<(), i32> {
         let mut has_more = true;
         while !self.ended && *count < into.len() {

@@ -12,8 +12,8 @@ impl Request<'_> {
     pub fn remove_output_filter(self, name: &CStr) {
         let mut filter = self.output_filters();
         while !filter.is_null() {
-            // SAFETY: filters live as long as the request, and their records as long as the process; one that is
-            // removed keeps its `next`.
+            // SAFETY: filters live as long as the request, and their records as long as the process; one that
+            // is removed keeps its `next`.
             unsafe {
                 let next = (*filter).next;
                 if !(*filter).frec.is_null() && borrowed((*(*filter).frec).name) == Some(name.to_bytes()) {

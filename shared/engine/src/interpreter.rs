@@ -110,7 +110,7 @@ pub fn start(conf: &Conf<'_>) -> Result<(), String> {
     }
     ENDS_STARTUP.store(conf.raw.ends_startup != 0, Ordering::Relaxed);
     KEEPS_SCRIPTS.store(conf.raw.keeps_scripts != 0, Ordering::Relaxed);
-    shared::ffi::guard::tell_panics_to(|message| log(Level::Critical, message.as_bytes()));
+    shared::ffi::guard::set_panic_sink(|message| log(Level::Critical, message.as_bytes()));
     let handlers = Handlers::save();
     let started = initialise(conf.program);
     handlers.restore();

@@ -46,8 +46,8 @@ impl<'x, X: Exchange> Delivery<'x, X> {
         self.body_read
     }
 
-    /// The client's socket, where its end says that nobody waits for the response. The end of a client that has
-    /// a body to send is its body's, which the application is told of.
+    /// The client's socket, where its end says that nobody waits for the response. The end of a client that
+    /// has a body to send is its body's, which the application is told of.
     pub(super) fn client(&self) -> Option<BorrowedFd<'_>> {
         if self.body_ended { self.exchange.client() } else { None }
     }
