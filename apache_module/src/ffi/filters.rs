@@ -11,16 +11,16 @@ impl Request<'_> {
     /// Takes the filters of a name (httpd writes them in lower case) out of the response's way.
     pub fn remove_output_filter(self, name: &CStr) {
         let mut filter = self.output_filters();
-        while !filter.is_null() {
-            // SAFETY: filters live as long as the request, and their records as long as the process; one that
-            // is removed keeps its `next`.
-            unsafe {
-                let next = (*filter).next;
-                if !(*filter).frec.is_null() && borrowed((*(*filter).frec).name) == Some(name.to_bytes()) {
-                    ap_remove_output_filter(filter);
-                }
-                filter = next;
+        // SAFETY: filters live as long as the request.
+        while let Some(found) = unsafe { filter.as_ref() } {
+            let next = found.next;
+            // SAFETY: records of filters, and their names, live as long as the process.
+            let own = unsafe { found.frec.as_ref().and_then(|record| borrowed(record.name)) };
+            if own == Some(name.to_bytes()) {
+                // SAFETY: it is one of this request's, and not used behind this.
+                unsafe { ap_remove_output_filter(filter) };
             }
+            filter = next;
         }
     }
 }
