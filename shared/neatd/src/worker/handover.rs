@@ -108,6 +108,16 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use shared::http::key::Key;
+    use shared::http::packed::Packer;
+    use shared::wire::{BodyMode, encode};
+
+    use crate::clients::AllowedClients;
+    use crate::warden::scoreboard::Scoreboard;
+    use crate::worker::hub::{Hub, Limits};
 
     #[test]
     fn a_request_is_handed_over_with_its_connection() {
@@ -127,5 +137,36 @@ mod tests {
         server.read_to_string(&mut response).unwrap();
         assert_eq!(response, "response");
         assert!(!handovers.send_request(2, server.as_raw_fd(), 0, false, b""), "nobody has that slot");
+    }
+
+    #[test]
+    fn a_worker_that_leaves_serves_what_was_handed_to_it() {
+        let handovers = Handovers::new(1).unwrap();
+        let clone = |socket: &OwnedFd| socket.try_clone().unwrap();
+        let others = Handovers { pairs: handovers.pairs.iter().map(|(a, b)| (clone(a), clone(b))).collect() };
+        let memory = shared::launch::memory().unwrap();
+        memory.set_len(Scoreboard::size(1, 1) as u64).unwrap();
+        let board = Arc::new(Scoreboard::map(&memory, 1, 1).unwrap());
+        let limits = Limits {
+            threads: 1,
+            queue_size: 10,
+            queue_timeout: None,
+            send_timeout: Duration::from_secs(1),
+            buffers: (None, None),
+            clients: AllowedClients::of(None),
+            header_line: 1000,
+        };
+        let (listener, _) = UnixStream::pair().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let hub = Hub::new(listener.into(), handovers, board, 0, limits, |_, _| ()).unwrap();
+        hub.drain();
+        let (_server, connection) = UnixStream::pair().unwrap();
+        let mut head = Packer::new();
+        head.set(Key::RequestMethod, b"GET");
+        let mut request = Vec::new();
+        assert!(encode::request(&mut request, 1, b"", head.finish().as_bytes(), BodyMode::None));
+        assert!(others.send_request(0, connection.as_raw_fd(), 0, true, &request));
+        assert!(!hub.is_drained());
+        assert_eq!(hub.queue.lock().ready.len(), 1, "it was taken");
     }
 }

@@ -17,6 +17,9 @@ use crate::warden::scoreboard::Scoreboard;
 /// How long a connection may linger after it was told that the worker takes no more.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a request that another worker hands over may be on its way.
+const HANDOVER_TIMEOUT: Duration = Duration::from_millis(50);
+
 /// What the group allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -114,10 +117,14 @@ impl Hub {
         }
     }
 
-    /// Whether a worker that is about to leave has nothing more to do.
-    pub fn is_drained(&self) -> bool {
-        let since = self.queue.drained_since();
-        since.is_some_and(|since| self.connections.is_empty() || since.elapsed() > LINGER_TIMEOUT)
+    /// Whether a worker that is about to leave has nothing more to do. What others have handed over is taken
+    /// meanwhile: they may have looked for a free thread just before this worker said that it has none.
+    pub fn is_drained(self: &Arc<Self>) -> bool {
+        let mut found = Vec::new();
+        self.take_handovers(&mut found);
+        self.add(found);
+        let Some(since) = self.queue.drained_since().map(|since| since.elapsed()) else { return false };
+        since > HANDOVER_TIMEOUT && self.connections.is_empty() || since > LINGER_TIMEOUT
     }
 
     /// Ends the threads: each leaves when it asks for its next request.

@@ -94,7 +94,7 @@ impl Hub {
         }
     }
 
-    fn take_handovers(self: &Arc<Self>, found: &mut Vec<DaemonExchange>) {
+    pub(super) fn take_handovers(self: &Arc<Self>, found: &mut Vec<DaemonExchange>) {
         while let Some(taken) = self.connections.take_handover() {
             let (socket, last, is_new) = (taken.socket, taken.last_exchange, taken.is_new);
             self.adopt(|token| Connection::resumed(token, socket, last, is_new), &taken.bytes, found);
