@@ -3,9 +3,11 @@
 import json
 import multiprocessing
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 from cases import Cases, text
@@ -50,9 +52,22 @@ def signals_of_a_child(environ, start_response):
 
 
 @cases.case
-def descriptors_of_a_child(environ, start_response):
-    """What a child finds open: subprocess closes the rest, os.system does not."""
-    return answer(start_response, sorted(os.popen("ls -l /proc/self/fd").read().split("\n")))
+def descriptors_of_programs(environ, start_response):
+    """What system(3), and programs behind fork(2) and vfork(2), find open."""
+    seen = []
+    with tempfile.TemporaryDirectory() as directory:
+        for number, run in enumerate([os.system, spawn, popen]):
+            run(f"ls -l /proc/$$/fd >{directory}/{number}")
+            seen.append(pathlib.Path(directory, str(number)).read_text())
+    return answer(start_response, seen)
+
+
+def spawn(command):
+    os.spawnv(os.P_WAIT, "/bin/sh", ["sh", "-c", command])
+
+
+def popen(command):
+    subprocess.run(command, shell=True, close_fds=False, check=True)
 
 
 @cases.case

@@ -55,3 +55,10 @@ def test_stop_after_taking_signals(start):
         site.ask("/signal-handlers")
     site.log.allow_failures()
     assert site.stop(site.backend.STOP) == 0
+
+
+def test_programs_inherit_no_socket_of_the_server(site):
+    """A program that outlives its request would keep the listener's port, and the connections of clients."""
+    for seen in json.loads(site.ask("/descriptors-of-programs").body):
+        assert "1 -> " in seen
+        assert "socket:" not in seen

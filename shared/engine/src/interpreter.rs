@@ -14,7 +14,7 @@ use shared::log::Level;
 
 use crate::{errors, fork, input, names, request};
 
-const SOURCE: &str = include_str!("python/neat.py");
+const SOURCE: &str = concat!(include_str!("python/neat.py"), "\n", include_str!("python/children.py"));
 
 static INTERPRETER: OnceLock<Interpreter> = OnceLock::new();
 static LOG: OnceLock<LogTable> = OnceLock::new();

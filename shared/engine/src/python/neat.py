@@ -11,9 +11,7 @@ import importlib.util
 import io
 import logging
 import os
-import signal
 import site
-import subprocess
 import sys
 import threading
 import time
@@ -300,54 +298,13 @@ def _put_in_front(directories):
     sys.path[:] = front + [entry for entry in sys.path if entry not in front]
 
 
-def _restrict_signals():
-    original = signal.signal
-    server = os.getpid()
-    # Python took SIGINT when it started, and the engine gives it back to the server. Python has to know, or asyncio.run() takes it.
-    original(signal.SIGINT, signal.SIG_DFL)
-
-    def restricted(number, handler):
-        if os.getpid() != server:
-            return original(number, handler)
-        stack = "".join(traceback.format_stack(sys._getframe(1))).rstrip()
-        text = f"signal.signal({number!r}) was ignored: the signals of this process belong to the web server\n{stack}"
-        _log(4, text.encode("utf-8", "backslashreplace"))
-        return signal.getsignal(number)
-
-    restricted.__name__ = restricted.__qualname__ = "signal"
-    restricted.__doc__ = original.__doc__
-    signal.signal = restricted
-
-
-def _unblocked(fork_exec):
-    """Children of the application get every signal, whatever the server's threads block for themselves."""
-
-    def with_signals(*arguments):
-        blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        try:
-            return fork_exec(*arguments)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-    return with_signals
-
-
-def _let_children_have_signals():
-    import _posixsubprocess
-
-    _posixsubprocess.fork_exec = _unblocked(_posixsubprocess.fork_exec)
-    # From 3.11 on subprocess has a name of its own for it.
-    if hasattr(subprocess, "_fork_exec"):
-        subprocess._fork_exec = _posixsubprocess.fork_exec
-    subprocess._USE_POSIX_SPAWN = False
-
-
 def configure(directories):
     log = ErrorLog()
     sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = log
     logging.lastResort = ServerLog(logging.WARNING)
     _put_in_front(directories)
     _let_children_have_signals()
+    _let_children_have_no_sockets()
     _restrict_signals()
     return log
 
