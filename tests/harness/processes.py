@@ -82,6 +82,11 @@ def descriptors(pid: int) -> dict[int, str]:
     return found
 
 
+def mappings(pid: int) -> int:
+    """How many mappings of memory the process has."""
+    return len(Path(f"/proc/{pid}/maps").read_text().splitlines())
+
+
 def threads(pid: int) -> int:
     """How many threads the process has."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
