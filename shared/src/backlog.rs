@@ -4,12 +4,12 @@
 //! to call [`Backlog::watch`], on a thread of its own, since requests that wait behind threads that sleep or
 //! compute are found by looking.
 
-use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use crate::exchange::{Exchange, Next, Source};
 use crate::threads::{RUNNER, SLICE, Slices, Threads, Wake};
+use crate::waiting::Waiting;
 
 /// The queue between an event loop and its Python threads.
 #[derive(Debug)]
@@ -21,14 +21,23 @@ pub struct Backlog<X> {
 
 #[derive(Debug)]
 struct State<X> {
-    queue: VecDeque<X>,
+    queue: Waiting<X>,
     threads: Threads<Thread>,
+    /// Requests whose clients have gone: they are dropped without the lock.
+    abandoned: Vec<X>,
 }
 
-impl<X> State<X> {
+/// Whether nobody waits for a response any more.
+fn is_abandoned<X: Exchange>(exchange: &X) -> bool {
+    exchange.gone().is_some()
+}
+
+impl<X: Exchange> State<X> {
     /// Takes the next request for the calling thread.
     fn take(&mut self) -> Option<X> {
-        let exchange = self.queue.pop_front()?;
+        let taken = self.queue.take(is_abandoned);
+        self.abandoned.extend(taken.abandoned);
+        let exchange = taken.next?;
         // The event loop leads, always: nobody has to be woken to.
         let _ = RUNNER.with(|runner| self.threads.begin(runner));
         Some(exchange)
@@ -40,7 +49,11 @@ impl<X> Backlog<X> {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
-            state: Mutex::new(State { queue: VecDeque::new(), threads: Threads::new(true) }),
+            state: Mutex::new(State {
+                queue: Waiting::default(),
+                threads: Threads::new(true),
+                abandoned: Vec::new(),
+            }),
             watch: Condvar::new(),
             capacity,
         }
@@ -64,12 +77,21 @@ impl<X> Backlog<X> {
     ///
     /// # Errors
     /// Gives it back when the queue is full or closed.
-    pub fn push(&self, exchange: X) -> Result<(), X> {
+    pub fn push(&self, exchange: X) -> Result<(), X>
+    where
+        X: Exchange,
+    {
         let mut state = self.lock();
+        if state.queue.len() >= self.capacity {
+            let abandoned = state.queue.sweep(is_abandoned);
+            drop(state);
+            drop(abandoned);
+            state = self.lock();
+        }
         if state.threads.is_closed() || state.queue.len() >= self.capacity {
             return Err(exchange);
         }
-        state.queue.push_back(exchange);
+        state.queue.push(exchange);
         let wake = state.threads.arrived();
         drop(state);
         self.wake(wake);
@@ -129,7 +151,7 @@ impl<X> Backlog<X> {
     /// next request.
     pub fn close(&self) -> Vec<X> {
         let mut state = self.lock();
-        let waiting = state.queue.drain(..).collect();
+        let waiting = state.queue.drain().collect();
         let idle = state.threads.close();
         drop(state);
         idle.iter().for_each(Thread::unpark);
@@ -144,11 +166,15 @@ impl<X: Exchange + Send> Source for Backlog<X> {
     fn try_next(&self) -> Next<X> {
         let mut state = self.lock();
         RUNNER.with(|runner| state.threads.end(runner));
-        match state.take() {
+        let next = match state.take() {
             Some(exchange) => Next::Exchange(exchange),
             None if state.threads.is_closed() => Next::Closed,
             None => Next::Nothing,
-        }
+        };
+        let abandoned = std::mem::take(&mut state.abandoned);
+        drop(state);
+        drop(abandoned);
+        next
     }
 
     fn wait_next(&self) -> Next<X> {
@@ -156,8 +182,18 @@ impl<X: Exchange + Send> Source for Backlog<X> {
             let mut state = self.lock();
             state.threads.end(runner);
             loop {
-                if let Some(exchange) = state.take() {
+                let exchange = state.take();
+                if !state.abandoned.is_empty() {
+                    let abandoned = std::mem::take(&mut state.abandoned);
+                    drop(state);
+                    drop(abandoned);
+                    state = self.lock();
+                }
+                if let Some(exchange) = exchange {
                     return Next::Exchange(exchange);
+                }
+                if !state.queue.is_empty() {
+                    continue;
                 }
                 if state.threads.is_closed() {
                     state.threads.rest(runner);
@@ -215,6 +251,9 @@ mod tests {
         }
         fn flush(&mut self) -> Result<(), SendError> {
             Ok(())
+        }
+        fn gone(&self) -> Option<SendError> {
+            None
         }
         fn end(&mut self, _: End) {}
         fn log(&self, _: Level, _: &[u8]) {}

@@ -165,6 +165,10 @@ impl<L: EventLoop> Exchange for ThreadSide<L> {
         self.hand_over(None)
     }
 
+    fn gone(&self) -> Option<SendError> {
+        self.channel.gone()
+    }
+
     fn end(&mut self, end: End) {
         self.ended = true;
         if end != End::Complete {

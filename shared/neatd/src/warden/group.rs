@@ -213,8 +213,8 @@ impl Group {
         );
     }
 
-    /// Ends a generation that does not serve as a whole yet, and hands its socket back: it may be the one that
-    /// servers know. `timeout` is for requests that some process of it has already.
+    /// Ends a generation that does not serve as a whole yet, and hands its socket back: it may be the one
+    /// that servers know. `timeout` is for requests that some process of it has already.
     fn abandon(&mut self, mut generation: Generation, timeout: Duration) -> Option<ListenSocket> {
         let socket = &generation.socket;
         let (own_path, clients) = (socket.own_path.clone(), socket.clients);
