@@ -139,8 +139,7 @@ impl Group {
     pub fn renew(&mut self, site: &mut Site<'_>) {
         if let Some(abandoned) = self.next.take() {
             // Processes of a first generation may serve before all of them do.
-            let timeout =
-                if abandoned.is_loaded { self.spec.conf.graceful_timeout } else { Duration::ZERO };
+            let timeout = if abandoned.is_loaded { self.spec.conf.graceful_timeout } else { Duration::ZERO };
             let socket = self.abandon(abandoned, timeout);
             // Whoever waits for a first generation already waits at its socket.
             if self.current.is_none() {
