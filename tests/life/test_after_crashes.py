@@ -1,4 +1,4 @@
-"""Processes of a group are killed, of every rank, and requests go on: memory, mappings, descriptors and processes stay as before."""
+"""Processes of a group are killed, of every rank: memory, mappings, descriptors and processes stay as they were."""
 
 from __future__ import annotations
 
