@@ -18,6 +18,8 @@ RECIPE = Recipe(mounts={"/": "life.wsgi"}, threads=2, workers=WORKERS)
 pytestmark = pytest.mark.timeout(900)
 LONG = bool(os.environ.get("NEAT_SOAK"))
 RANKS = ("worker", "zygote app", "supervisor", "keeper")
+#: A keeper that is killed is followed by another one at the next reload.
+KILLED = RANKS[:3]
 #: What stays of a process from when it had few requests behind it until it had many.
 MOST_MEMORY, MOST_MAPPINGS, MOST_DESCRIPTORS = 4 << 20, 24, 6
 
@@ -61,13 +63,13 @@ def state(site) -> dict[str, list[int]]:
 
 
 def test_crashes_leave_nothing_behind(start):
-    """12 crashes and 1,000 requests (soak: 60 and 20,000)."""
+    """9 crashes and 1,000 requests (soak: 45 and 20,000)."""
     site = start(RECIPE)
     site.log.allow("was ended by|did not finish")
 
     def crash(times: int) -> None:
         for _ in range(times):
-            for rank in RANKS:
+            for rank in KILLED:
                 kill_one(site, rank)
 
     crash(1)
