@@ -152,6 +152,13 @@ impl Piece {
         }
     }
 
+    /// Whether it was filled with nothing: it only says something of what comes before it.
+    pub fn is_special(&self) -> bool {
+        // SAFETY: the buffer lives for as long as the piece.
+        let buffer = unsafe { self.buffer().as_ref() };
+        buffer.in_file() == 0 && buffer.memory() == 0
+    }
+
     /// The first link of a chain, for nginx.
     const fn as_chain(&self) -> *mut ngx_chain_t {
         self.link.as_ptr()

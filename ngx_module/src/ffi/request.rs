@@ -253,6 +253,12 @@ impl Request {
         unsafe { (*self.connection_ref().write).delayed() != 0 || self.get().aio() != 0 }
     }
 
+    /// Whether the clock of `send_timeout` runs.
+    pub fn has_write_timer(self) -> bool {
+        // SAFETY: a connection has its two events.
+        unsafe { (*self.connection_ref().write).timer_set() != 0 }
+    }
+
     /// Waits for the connection to take more, with `send_timeout`, as nginx's unbuffered upstream does.
     pub fn arm_write(self) -> Code {
         let location = self.core_location();
