@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_block_reading, ngx_http_client_body_handler_pt,
     ngx_http_discard_request_body, ngx_http_read_client_request_body, ngx_http_read_unbuffered_request_body,
-    ngx_http_request_body_t, ngx_http_test_reading,
+    ngx_http_request_body_t, ngx_http_test_reading, ngx_post_event, ngx_posted_events,
 };
 
 use super::Code;
@@ -167,6 +167,23 @@ impl Request {
     /// Watches for a client that goes away, now that it has nothing more to say.
     pub fn watch_for_disconnect(self) {
         self.set_read_handler(Some(ngx_http_test_reading));
+        self.post_read();
+    }
+
+    /// Has nginx look once more at what came along with the request, of which it says nothing a second time:
+    /// it may have been the connection's end.
+    pub fn post_read(self) {
+        // A stream of HTTP/2 has an event that nobody reads.
+        if !self.is_main() || !self.get().stream.is_null() {
+            return;
+        }
+        // SAFETY: a connection has its two events; nginx takes them out of the queue when it closes it.
+        unsafe {
+            let event = self.connection_ref().read;
+            if (*event).ready() != 0 {
+                ngx_post_event(event, &raw mut ngx_posted_events);
+            }
+        }
     }
 
     /// Looks at nothing that the client sends.
@@ -186,6 +203,15 @@ impl Request {
         }
         // SAFETY: the request lives.
         unsafe { ngx_http_discard_request_body(self.raw()) }
+    }
+
+    /// Has the connection closed behind the response, whatever the client sends until then, which is read and
+    /// thrown away (`lingering_close`).
+    pub fn close_behind_response(self) {
+        self.change(|request| {
+            request.set_keepalive(0);
+            request.set_lingering_close(1);
+        });
     }
 
     /// Says, before the head leaves, that a connection whose client still waits for `100 Continue` is not
