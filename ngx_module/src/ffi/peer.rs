@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use nginx_sys::{
     ngx_close_connection, ngx_connection_t, ngx_connection_tcp_nodelay_e_NGX_TCP_NODELAY_DISABLED,
     ngx_connection_tcp_nopush_e_NGX_TCP_NOPUSH_DISABLED, ngx_destroy_pool, ngx_event_t, ngx_get_connection,
-    ngx_handle_read_event, ngx_io,
+    ngx_handle_read_event, ngx_io, ngx_reusable_connection,
 };
 use shared::ffi::guard::guard;
 use shared::ffi::recv::recv;
@@ -21,6 +21,9 @@ use super::upstream::Upstream;
 use super::upstream_callbacks::Callbacks;
 use super::zeroed::Zeroed;
 use super::{Code, DONE, OK, cycle};
+
+/// How long such a connection is kept, in milliseconds (`keepalive_timeout` of nginx's upstreams).
+const IDLE_TIMEOUT: usize = 60_000;
 
 /// A connection that no request has. It is closed when it is dropped.
 #[derive(Debug)]
@@ -114,13 +117,13 @@ impl Upstream<'_> {
         c.set_log(log);
         c.set_sendfile(1);
         c.write_event().set_ready(1);
-        self.peer().connection = c;
-        // nginx closes it where this fails.
-        if watch(c.read_event()) {
-            Ok(DONE)
-        } else {
-            Err(Error::other("the event method refuses the connection"))
+        if !watch(c.read_event()) {
+            // SAFETY: open, and nobody else's.
+            unsafe { ngx_close_connection(c) };
+            return Err(Error::other("the event method refuses the connection"));
         }
+        self.peer().connection = c;
+        Ok(DONE)
     }
 
     /// How many bytes of the request left over the peer's connection, if there is one.
@@ -136,6 +139,8 @@ impl Upstream<'_> {
         peer.connection = connection.0.as_ptr();
         let c = connection.get();
         c.set_idle(0);
+        set_reusable(c, false);
+        stop_timer(c.read_event());
         c.sent = 0;
         c.data = std::ptr::null_mut();
         c.set_log(peer.log);
@@ -163,6 +168,9 @@ impl Upstream<'_> {
         c.write_event().handler = Some(on_write);
         c.data = std::ptr::null_mut();
         c.set_idle(1);
+        set_reusable(c, true);
+        // SAFETY: the event of an open connection.
+        unsafe { nginx_sys::ngx_add_timer(c.read_event(), IDLE_TIMEOUT) };
         c.set_log(log);
         let is_quiet = c.read_event().ready() == 0;
         let mut kept = IdleConnection(NonNull::from(c));
@@ -175,6 +183,12 @@ impl Upstream<'_> {
 fn watch(event: &mut ngx_event_t) -> bool {
     // SAFETY: the event of an open connection.
     unsafe { ngx_handle_read_event(event, 0) == OK }
+}
+
+/// Says whether nginx may close the connection when it has none left for a client (`ngx_drain_connections`).
+fn set_reusable(c: &mut ngx_connection_t, is_reusable: bool) {
+    // SAFETY: an open connection of this process's.
+    unsafe { ngx_reusable_connection(c, is_reusable.into()) };
 }
 
 fn stop_timer(event: &mut ngx_event_t) {
@@ -198,7 +212,7 @@ impl IdleConnection {
     /// Whether nothing came over it: neither its end, nor the word that the other side takes no more.
     fn is_quiet(&mut self) -> bool {
         let c = self.get();
-        if c.close() != 0 {
+        if c.close() != 0 || c.read_event().timedout() != 0 {
             return false;
         }
         let peeked = recv(c.socket(), &mut [IoSliceMut::new(&mut [0])], libc::MSG_PEEK | libc::MSG_DONTWAIT);

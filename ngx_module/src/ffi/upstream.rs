@@ -122,8 +122,12 @@ impl<'r> Upstream<'r> {
         self.request.get().method & methods as usize != 0
     }
 
-    /// Has nothing more of a streamed body sent.
+    /// Has nothing more of a streamed body sent, nor anything of the request sent again: nginx has given the
+    /// links of a streamed request's chain back already (`ngx_http_upstream_send_request_body`).
     pub fn drop_body(&mut self) {
+        if self.request_sent() && self.request.is_unbuffered() {
+            self.get_mut().request_bufs = std::ptr::null_mut();
+        }
         self.request.change(|request| request.set_request_body_no_buffering(0));
     }
 
@@ -183,10 +187,11 @@ impl<'r> Upstream<'r> {
     }
 
     /// Whether nginx has a response that has expired, and answers with it when a try fails for `reason`
-    /// (`wsgi_cache_use_stale`).
-    pub fn has_stale(&self, reason: u32) -> bool {
+    /// (`wsgi_cache_use_stale`, or `stale-if-error` of the response).
+    pub fn has_stale(&mut self, reason: usize) -> bool {
         let is_expired = self.get().cache_status() == NGX_HTTP_CACHE_EXPIRED;
-        is_expired && self.conf().get().cache_use_stale & reason as usize != 0
+        let is_used = self.conf().get().cache_use_stale & reason != 0;
+        is_expired && (is_used || self.cache().is_some_and(|cache| cache.stale_error() != 0))
     }
 
     /// Adds to what a response is cached under. `false`, here and below, when nginx has no memory.

@@ -31,14 +31,20 @@ impl<'r> Upstream<'r> {
         buffer.pos = buffer.pos.wrapping_add(count.min(length_of(buffer)));
     }
 
-    /// Makes room in the buffer, of which nothing is needed any more: behind what a cache puts before a
-    /// response.
-    pub fn empty_buffer(&mut self) {
+    /// Moves what was not read to where a response begins in the buffer: behind what a cache puts before it.
+    /// What was read before is not a part of what is cached, and its room can be used again.
+    pub fn compact_buffer(&mut self) {
         let offset = self.cache().map_or(0, |cache| cache.header_start);
         let buffer = &mut self.get_mut().buffer;
         let size = buffer.end.addr().saturating_sub(buffer.start.addr());
-        let start = buffer.start.wrapping_add(offset.min(size));
-        (buffer.pos, buffer.last) = (start, start);
+        let (start, length) = (buffer.start.wrapping_add(offset.min(size)), length_of(buffer));
+        if buffer.pos.addr() <= start.addr() {
+            return;
+        }
+        // SAFETY: `pos` to `last` lie within the buffer, and `start` before them; `unread` of before is not
+        // looked at any more.
+        unsafe { start.copy_from(buffer.pos, length) };
+        (buffer.pos, buffer.last) = (start, start.wrapping_add(length));
     }
 
     /// Takes so many bytes that nginx has put behind the buffer's end (`input_filter`).
