@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use shared::client::Pool;
 use shared::conf::groups::{Choice, ChoiceError, Groups, Runs};
 use shared::launch::handover::Handover;
-use shared::launch::{FILE, Neatd};
+use shared::launch::{FILE, LaunchError, Neatd};
 use shared::log::Level;
 use shared::vocabulary::value::ValueError;
 use shared::wsgi::environ::mount::Mount;
@@ -157,18 +157,18 @@ pub fn launch(main: Server<'_>) -> Result<(), ProcessError> {
         groups: written.groups.specs().to_vec(),
     };
     let mut neatd = lock(&NEATD);
-    if let Some(running) = neatd.as_ref() {
+    let text = |error: LaunchError| ProcessError::Group(error.to_string());
+    if let Some(running) = neatd.as_mut() {
         match running.renew(&conf) {
             Ok(()) => return Ok(()),
-            Err(error) => main_server_line(
-                Level::Error,
-                format!("mod_neat: neatd is gone and is started anew: {error}").as_bytes(),
-            ),
+            Err(error) => {
+                let why = format!("mod_neat: neatd is gone and is started anew: {error}");
+                main_server_line(Level::Error, why.as_bytes());
+                return running.launch_anew(&neatd_file()?, &conf).map_err(text);
+            }
         }
     }
-    let launched =
-        Neatd::launch(&neatd_file()?, &conf).map_err(|error| ProcessError::Group(error.to_string()))?;
-    *neatd = Some(launched);
+    *neatd = Some(Neatd::launch(&neatd_file()?, &conf).map_err(text)?);
     Ok(())
 }
 

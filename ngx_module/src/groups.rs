@@ -103,12 +103,16 @@ pub fn launch(cycle: Cycle<'_>) {
         engine,
         groups: main.groups.specs().to_vec(),
     };
-    if let Some(running) = daemons.as_ref() {
+    if let Some(running) = daemons.as_mut() {
         match running.renew(&conf) {
             Ok(()) => return,
             Err(error) => {
                 let why = format!("neatd is gone and is started anew: {error}");
                 log::process(Level::Error, why.as_bytes());
+                if let Err(error) = running.launch_anew(&neatd, &conf) {
+                    log::emergency(&error.to_string());
+                }
+                return;
             }
         }
     }

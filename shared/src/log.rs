@@ -47,29 +47,50 @@ impl Level {
     }
 }
 
-/// How control characters of a message are written, so that what a client made an application print can
-/// neither forge a line nor steer the administrator's terminal.
+/// Which control characters of a message are written out, so that what a client made an application print
+/// can neither forge a line nor steer the administrator's terminal.
+///
+/// Beyond those of ASCII: the second set of controls (C1, of which U+009B begins a terminal's commands as ESC
+/// does, ECMA-48), line and paragraph separators, what changes the order of what is shown (Unicode Standard
+/// Annex 9, section 2), and bytes that are no UTF-8, which a terminal may take for C1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escaping {
-    /// All of them but the tab are written out, as httpd does it (`\x1b`): for a server that writes bytes as
-    /// they are.
+    /// All of them but the tab, as httpd writes them (`\x1b`): for a server that writes bytes as they are.
     Control,
-    /// The NUL alone: for a server that escapes by itself, but takes a NUL for the end.
+    /// All but those of ASCII, and the NUL: for a server that escapes those by itself, but takes a NUL for
+    /// the end.
     Nul,
 }
 
 impl Escaping {
-    fn write(self, byte: u8, shown: &mut Vec<u8>) {
-        match self {
-            Self::Control if byte.is_ascii_control() && byte != b'\t' => {
-                const DIGITS: &[u8; 16] = b"0123456789abcdef";
-                let digit = |four: u8| DIGITS.get(usize::from(four)).copied().unwrap_or(b'0');
-                shown.extend_from_slice(&[b'\\', b'x', digit(byte >> 4), digit(byte & 15)]);
+    fn write(self, line: &[u8], shown: &mut Vec<u8>) {
+        for chunk in line.utf8_chunks() {
+            for letter in chunk.valid().chars() {
+                match letter {
+                    '\0' if self == Self::Nul => shown.extend_from_slice(b"\\0"),
+                    '\t' => shown.push(b'\t'),
+                    letter if letter.is_ascii_control() && self == Self::Control => {
+                        write_byte(letter as u8, shown);
+                    }
+                    letter if is_misleading(letter) => {
+                        shown.extend_from_slice(format!("\\u{:04x}", u32::from(letter)).as_bytes());
+                    }
+                    letter => shown.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+                }
             }
-            Self::Nul if byte == 0 => shown.extend_from_slice(b"\\0"),
-            Self::Control | Self::Nul => shown.push(byte),
+            chunk.invalid().iter().for_each(|byte| write_byte(*byte, shown));
         }
     }
+}
+
+fn write_byte(byte: u8, shown: &mut Vec<u8>) {
+    shown.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+}
+
+/// Whether a character beyond ASCII changes what is shown of others.
+const fn is_misleading(letter: char) -> bool {
+    matches!(letter, '\u{80}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Splits a message into lines of at most `max` bytes, which a server does not cut off. Line ends at its end
@@ -79,7 +100,7 @@ pub fn lines(message: &[u8], max: usize, escaping: Escaping) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();
     for line in message.trim_ascii_end().split(|byte| *byte == b'\n') {
         let mut shown = Vec::with_capacity(line.len());
-        line.iter().for_each(|byte| escaping.write(*byte, &mut shown));
+        escaping.write(line, &mut shown);
         if shown.len() <= max {
             lines.push(shown);
         } else {
@@ -112,5 +133,17 @@ mod tests {
     fn control_characters_are_written_out() {
         assert_eq!(shown("a\tb\x1b[2J\r\x7f\0é", 100, Escaping::Control), ["a\tb\\x1b[2J\\x0d\\x7f\\x00é"]);
         assert_eq!(shown("a\0b\x1b", 100, Escaping::Nul), ["a\\0b\x1b"]);
+    }
+
+    #[test]
+    fn what_misleads_beyond_ascii_is_written_out_for_every_server() {
+        for escaping in [Escaping::Control, Escaping::Nul] {
+            assert_eq!(shown("a\u{9b}2Jb\u{202e}c\u{2028}", 100, escaping), ["a\\u009b2Jb\\u202ec\\u2028"]);
+            assert_eq!(lines(b"a\x9b\xffb", 100, escaping), [b"a\\x9b\\xffb"]);
+            assert_eq!(
+                shown("gr\u{fc}\u{df}e \u{65e5}\u{672c}", 100, escaping),
+                ["gr\u{fc}\u{df}e \u{65e5}\u{672c}"]
+            );
+        }
     }
 }

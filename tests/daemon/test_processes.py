@@ -64,8 +64,11 @@ def test_titles_say_what_a_process_is(site):
     """What ps shows."""
     assert site.ask("/about").status == 200
     assert len(site.neatd("keeper")) == len(site.neatd("supervisor")) == len(site.neatd("zygote app")) == 1
-    titles = {processes.command_line(pid)[0] for pid in site.daemon_workers()}
-    assert titles == {"(wsgi:app)"}
+
+    def titles() -> set[str]:
+        return {processes.command_line(pid)[0] for pid in site.daemon_workers()}
+
+    until(lambda: titles() == {"(wsgi:app)"}, lambda: f"workers to have their titles: {titles()}")
 
 
 def test_socket_is_for_the_server_only(site):

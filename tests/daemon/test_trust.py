@@ -8,6 +8,7 @@ import signal
 import stat
 from pathlib import Path
 
+from harness.load import Load
 from harness.recipe import DAEMON, Mount, Recipe, as_root, declare
 from harness.wait import until
 
@@ -185,10 +186,12 @@ def test_neatd_is_started_anew_by_a_reload_when_it_is_gone(start):
     for pid in (*keeper, *supervisor):
         os.kill(pid, signal.SIGKILL)
     until(lambda: not any(supervisors(site)), "keeper and supervisor to be gone")
-    assert site.ask("/pid").status == 200
-    site.reload()
-    until(lambda: all(supervisors(site)), lambda: f"neatd to run again\n{site.said()[-2000:]}")
-    # The processes of before end with the lifeline that they knew, which may be before the new ones serve.
-    until(lambda: site.ask("/pid").status == 200, lambda: f"the group to serve again\n{site.said()[-2000:]}")
+    (zygote,) = site.neatd("zygote app")
+    with Load(site.port, "/pid") as load:
+        site.reload()
+        until(lambda: all(supervisors(site)), lambda: f"neatd to run again\n{site.said()[-2000:]}")
+        until(lambda: zygote not in site.neatd("zygote app"), lambda: f"the former to leave\n{site.said()[-2000:]}")
+    assert load.bad == [], "the former processes serve until the new ones do"
+    assert load.good
     site.log.allow("")
     site.log.allow_failures()

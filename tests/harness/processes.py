@@ -37,19 +37,30 @@ def command_line(pid: int) -> list[str]:
 
 
 def of_site(prefix: str) -> dict[str, list[int]]:
-    """neatd's processes of a socket prefix, by their titles: `neatd: keeper`, `neatd: supervisor`, `neatd: zygote app`."""
+    """neatd's processes of a socket prefix, by their titles: `neatd: keeper`, `neatd: supervisor`, `neatd: zygote app`.
+
+    A process that was forked a moment ago has its parent's title until it has set or executed its own.
+    """
     found: dict[str, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             words = command_line(int(entry.name))
             if words[1:3] == ["--site", prefix] and alive(int(entry.name)):
                 found.setdefault(words[0], []).append(int(entry.name))
-    return found
+    return {title: [pid for pid in pids if parent(pid) not in pids] for title, pids in found.items()}
 
 
 def titled(title: str, ancestor: int) -> list[int]:
     """The children of a process whose command line begins so."""
     return [pid for pid in children(ancestor) if command_line(pid)[:1] == [title]]
+
+
+def parent(pid: int) -> int | None:
+    """Whose child the process is, as long as it is there."""
+    try:
+        return int(_stat(pid)[1])
+    except OSError:
+        return None
 
 
 def resident(pid: int) -> int:

@@ -58,7 +58,7 @@ pub(super) fn receive(
             c.read_event().set_eof(1);
             0
         }
-        Ok(Received { length, descriptors, is_truncated }) => {
+        Ok(Received { length, descriptors, is_truncated, .. }) => {
             count(c, length);
             if is_truncated || !descriptors.is_empty() {
                 state.receive_descriptors(descriptors, is_truncated);

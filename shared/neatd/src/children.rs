@@ -10,6 +10,9 @@ use crate::warden::deaths::Death;
 
 /// How long what an application left behind has to end by itself.
 const ORPHAN_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long this process looks after them at most: one that the kernel does not let go of, or a user's that
+/// forks faster than it is killed, is not waited for.
+const REAP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which children are meant, and whether one that has not ended yet is waited for (waitpid(2)).
 #[derive(Clone, Copy, Debug)]
@@ -72,19 +75,20 @@ pub fn adopt_orphans() {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
 }
 
-/// Ends what is left of this process's children.
-pub fn reap_orphans() {
+/// Ends what is left of this process's children; `false` when some are left all the same.
+pub fn reap_orphans() -> bool {
     let begin = Instant::now();
+    let is_late = || begin.elapsed() > REAP_TIMEOUT;
     let children = || {
         let path = format!("/proc/self/task/{}/children", std::process::id());
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect::<Vec<_>>()
     };
     loop {
-        while matches!(reap(Wait::AnyEnded), Ok(Some(_))) {}
+        while matches!(reap(Wait::AnyEnded), Ok(Some(_))) && !is_late() {}
         let left = children();
-        if left.is_empty() {
-            return;
+        if left.is_empty() || is_late() {
+            return left.is_empty();
         }
         let signal = if begin.elapsed() < ORPHAN_TIMEOUT { Signal::SIGTERM } else { Signal::SIGKILL };
         for pid in left {

@@ -14,7 +14,9 @@ use crate::clients::AllowedClients;
 use crate::warden::deaths::Death;
 
 /// The longest message, in bytes: a line's text, of each of whose bytes JSON makes six at worst.
-const MAX_MESSAGE: usize = 768 * 1024;
+pub const MAX_LINE: usize = 768 * 1024;
+/// The longest command or fact.
+pub const MAX_FACT: usize = 16 * 1024;
 
 /// What a zygote is given at its start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -112,6 +114,32 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// The same with its texts cut, so that it is no longer than a fact may be. Of several targets each keeps
+    /// as much as any other, and its end, which tells paths apart; how many there are stays.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        // JSON makes six bytes of one at worst, and puts three around each.
+        let room = |count: usize| ((MAX_FACT - 256) / count.max(1)).saturating_sub(3) / 6;
+        match &mut self {
+            Self::Unable { why } | Self::Replace { why, .. } => {
+                let end = (0..=room(1)).rev().find(|end| why.is_char_boundary(*end));
+                why.truncate(end.unwrap_or(0));
+            }
+            Self::Ready { failed } | Self::Serving { failed, .. } => {
+                let room = room(failed.len());
+                for target in failed {
+                    let begin = target.len().saturating_sub(room);
+                    let begin = (begin..target.len()).find(|begin| target.is_char_boundary(*begin));
+                    target.drain(..begin.unwrap_or(target.len()));
+                }
+            }
+            Self::Threaded { .. } | Self::Forked { .. } | Self::Died { .. } => {}
+        }
+        self
+    }
+}
+
 /// A pair of sockets that keep messages apart.
 ///
 /// # Errors
@@ -119,7 +147,7 @@ pub enum Report {
 pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     for end in [&one, &other] {
-        setsockopt(end, sockopt::SndBuf, &MAX_MESSAGE)?;
+        setsockopt(end, sockopt::SndBuf, &MAX_LINE)?;
     }
     Ok((one, other))
 }
@@ -143,20 +171,31 @@ pub fn send(to: &OwnedFd, message: &[u8]) -> nix::Result<()> {
 pub enum Received<M> {
     /// A message.
     Message(M),
+    /// Something that is none.
+    Malformed,
     /// None now.
     Nothing,
     /// There will be none any more.
     End,
 }
 
-/// The next message, without waiting.
-pub fn recv<M: DeserializeOwned>(from: &OwnedFd) -> Received<M> {
-    let mut bytes = vec![0; MAX_MESSAGE];
-    match socket::recv(from.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+/// The next message, without waiting. One that is longer than `max` is passed over like any other that is
+/// none; as much memory is taken as it is long.
+pub fn recv<M: DeserializeOwned>(from: &OwnedFd, max: usize) -> Received<M> {
+    // Its whole length is said, whatever there is room for (recv(2), MSG_TRUNC).
+    let look = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let length = match socket::recv(from.as_raw_fd(), &mut [0], look) {
+        Ok(length) => length,
+        Err(Errno::EAGAIN | Errno::EINTR) => return Received::Nothing,
+        Err(_) => return Received::End,
+    };
+    let mut bytes = vec![0; length.clamp(1, max)];
+    match socket::recv(from.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC) {
         Ok(0) => Received::End,
         Ok(length) => {
-            let message = serde_json::from_slice(bytes.get(..length).unwrap_or_default());
-            message.map_or(Received::Nothing, Received::Message)
+            // Another reader may have taken the one that was looked at.
+            let message = bytes.get(..length).and_then(|bytes| serde_json::from_slice(bytes).ok());
+            message.map_or(Received::Malformed, Received::Message)
         }
         Err(Errno::EAGAIN | Errno::EINTR) => Received::Nothing,
         Err(_) => Received::End,
@@ -171,16 +210,16 @@ mod tests {
     #[test]
     fn messages_come_in_order_and_one_by_one() {
         let (one, other) = pair().unwrap();
-        assert_eq!(recv::<Report>(&other), Received::Nothing);
+        assert_eq!(recv::<Report>(&other, MAX_FACT), Received::Nothing);
         let forked = Report::Forked { slot: 1, pid: 7 };
         let died = Report::Died { slot: 1, pid: Some(7), death: Death::Exited(3) };
         for report in [&forked, &died] {
             assert_eq!(send(&one, &encode(report).unwrap()), Ok(()));
         }
-        assert_eq!(recv(&other), Received::Message(forked));
-        assert_eq!(recv(&other), Received::Message(died));
+        assert_eq!(recv(&other, MAX_FACT), Received::Message(forked));
+        assert_eq!(recv(&other, MAX_FACT), Received::Message(died));
         drop(one);
-        assert_eq!(recv::<Report>(&other), Received::End);
+        assert_eq!(recv::<Report>(&other, MAX_FACT), Received::End);
     }
 
     #[test]
@@ -188,8 +227,41 @@ mod tests {
         let (one, other) = pair().unwrap();
         for text in ["{", "[]", r#"{"Died":{"slot":0,"pid":1,"death":255}}"#, "\u{0}"] {
             assert!(socket::send(one.as_raw_fd(), text.as_bytes(), MsgFlags::empty()).is_ok());
-            assert_eq!(recv::<Report>(&other), Received::Nothing, "{text}");
+            assert_eq!(recv::<Report>(&other, MAX_FACT), Received::Malformed, "{text}");
         }
+        assert_eq!(recv::<Report>(&other, MAX_FACT), Received::Nothing);
+    }
+
+    #[test]
+    fn a_fact_that_is_too_long_is_passed_over() {
+        let (one, other) = pair().unwrap();
+        let fact = |length: usize| Report::Unable { why: "x".repeat(length) };
+        for report in [&fact(MAX_FACT), &fact(100)] {
+            send(&one, &encode(report).unwrap()).unwrap();
+        }
+        assert_eq!(recv::<Report>(&other, MAX_FACT), Received::Malformed);
+        assert_eq!(recv(&other, MAX_FACT), Received::Message(fact(100)));
+    }
+
+    #[test]
+    fn every_fact_is_short_enough_to_be_taken() {
+        let long = "\u{7}\u{1f4a9}".repeat(MAX_FACT);
+        let many = || vec![long.clone(); 1000];
+        let reports = [
+            Report::Unable { why: long.clone() },
+            Report::Ready { failed: many() },
+            Report::Serving { slot: 3, failed: many() },
+            Report::Replace { slot: 3, why: long.clone() },
+        ];
+        for report in reports {
+            let short = report.clone().shortened();
+            assert!(encode(&short).unwrap().len() <= MAX_FACT);
+            if let (Report::Ready { failed }, Report::Ready { failed: all }) = (&short, &report) {
+                assert_eq!(failed.len(), all.len(), "how many there are counts");
+            }
+        }
+        let fits = Report::Ready { failed: vec!["/srv/shop.wsgi".to_owned()] };
+        assert_eq!(fits.clone().shortened(), fits);
     }
 
     #[test]
@@ -197,6 +269,6 @@ mod tests {
         let (one, other) = pair().unwrap();
         let line = Line::new(shared::log::Level::Error, &vec![1; 1 << 20]);
         assert_eq!(send(&one, &encode(&line).unwrap()), Ok(()));
-        assert_eq!(recv(&other), Received::Message(line));
+        assert_eq!(recv(&other, MAX_LINE), Received::Message(line));
     }
 }

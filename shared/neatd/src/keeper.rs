@@ -85,7 +85,9 @@ pub fn live() -> i32 {
             }
         };
         if matches!(ended, Some(Death::Exited(0))) || lifeline.is_cut() {
-            children::reap_orphans();
+            if !children::reap_orphans() {
+                log.say(Level::Error, "processes of neatd's cannot be ended, see ps");
+            }
             sweep(&read.prefix);
             return 0;
         }

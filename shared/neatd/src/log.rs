@@ -7,7 +7,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Local};
-use shared::log::Level;
+use shared::log::{Escaping, Level, lines};
+
+/// The longest line, and the most of one message: a traceback has room.
+const MAX_LINE: usize = 4096;
+const MAX_LINES: usize = 500;
 
 /// The log.
 pub struct Log {
@@ -25,20 +29,31 @@ impl Log {
 
     /// Writes a line of this process.
     pub fn say(&mut self, level: Level, text: &str) {
-        self.line(level, std::process::id(), text);
+        self.line(level, std::process::id(), "", text);
     }
 
-    /// Writes a line of a process.
-    pub fn line(&mut self, level: Level, pid: u32, text: &str) {
+    /// Writes what a process says: a line for each of its own, none of which is anything but text. What is
+    /// said of a process, `label`, stands before each.
+    pub fn line(&mut self, level: Level, pid: u32, label: &str, text: &str) {
         if level > self.level {
             return;
         }
+        self.reopen();
+        let shown = lines(text.as_bytes(), MAX_LINE, Escaping::Control);
+        for line in shown.iter().take(MAX_LINES) {
+            self.write(level, pid, &format!("{label}{}", String::from_utf8_lossy(line)));
+        }
+        if let Some(more) = shown.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
+            self.write(level, pid, &format!("{label}{more} further lines of this message were dropped"));
+        }
+    }
+
+    fn write(&mut self, level: Level, pid: u32, text: &str) {
         let line = if self.is_nginx {
             nginx_line(Local::now(), level, pid, text)
         } else {
             httpd_line(Local::now(), level, pid, text)
         };
-        self.reopen();
         // One write, so that lines of several processes do not mix.
         let written = self.file.as_mut().map(|file| file.write_all(line.as_bytes()));
         if !matches!(written, Some(Ok(()))) {
@@ -80,11 +95,26 @@ mod tests {
         log.say(Level::Notice, "one");
         std::fs::rename(&path, &moved).unwrap();
         std::fs::write(&path, "").unwrap();
-        log.line(Level::Error, 7, "two");
+        log.line(Level::Error, 7, "", "two");
         log.say(Level::Info, "three");
         let read = |path| std::fs::read_to_string(path).unwrap();
         assert!(read(&moved).ends_with(": one\n"), "{}", read(&moved));
         assert!(read(&path).ends_with("[error] 7#0: two\n"), "{}", read(&path));
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_message_cannot_pass_for_a_line_of_another_process() {
+        let path = std::env::temp_dir().join(format!("neat-forged-{}.log", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let mut log = Log::new(Some(path.clone()), Level::Notice as u32, "nginx");
+        log.line(Level::Error, 7, "group: ", "one\n2026/11/21 14:50:09 [emerg] 1#1: two\r\x1b[2J");
+        log.line(Level::Error, 7, "group: ", &"x\n".repeat(MAX_LINES + 7));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(text.lines().all(|line| line.contains("[error] 7#0: group: ")), "{text}");
+        assert!(text.lines().any(|line| line.ends_with("[emerg] 1#1: two\\x0d\\x1b[2J")), "{text}");
+        assert_eq!(text.lines().count(), 2 + MAX_LINES + 1);
+        assert!(text.ends_with(": group: 7 further lines of this message were dropped\n"), "{text}");
     }
 }

@@ -39,6 +39,7 @@ const UMASK: u32 = 0o022;
 
 fn main() {
     signals::reset_inherited();
+    title::set_name("neatd");
     umask(Mode::from_bits_truncate(UMASK));
     let title = std::env::args().next().unwrap_or_default();
     let is_handed = launch::is_open(launch::LIFELINE) && launch::is_open(launch::CONF);

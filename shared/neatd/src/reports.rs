@@ -94,7 +94,7 @@ impl Reports {
     }
 
     fn send(&self, report: &Report) {
-        self.lock().extend(control::encode(report));
+        self.lock().extend(control::encode(&report.clone().shortened()));
         self.flush();
     }
 
@@ -144,7 +144,7 @@ impl Reports {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Received, recv};
+    use crate::control::{MAX_FACT, MAX_LINE, Received, recv};
 
     fn reports() -> (Reports, OwnedFd, OwnedFd) {
         let ((facts, theirs), (lines, read)) = (control::pair().unwrap(), control::pair().unwrap());
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn fact(slot: usize) -> Report {
-        Report::Unable { why: format!("{slot:0>4000}") }
+        Report::Unable { why: format!("{slot:0>2000}") }
     }
 
     #[test]
@@ -165,11 +165,11 @@ mod tests {
         }
         assert!(count > 3 && reports.flush());
         for number in 0..count {
-            assert_eq!(recv(&theirs), Received::Message(fact(number)));
+            assert_eq!(recv(&theirs, MAX_FACT), Received::Message(fact(number)));
             reports.flush();
         }
         assert!(!reports.flush());
-        assert_eq!(recv::<Report>(&theirs), Received::Nothing);
+        assert_eq!(recv::<Report>(&theirs, MAX_FACT), Received::Nothing);
     }
 
     #[test]
@@ -180,16 +180,16 @@ mod tests {
             assert!(reports.log(&line));
         }
         reports.send(&fact(1));
-        assert_eq!(recv(&theirs), Received::Message(fact(1)));
-        while let Received::Message(read) = recv::<Line>(&read) {
+        assert_eq!(recv(&theirs, MAX_FACT), Received::Message(fact(1)));
+        while let Received::Message(read) = recv::<Line>(&read, MAX_LINE) {
             assert_eq!(read, line);
         }
         assert!(reports.log(&line));
-        let Received::Message(said) = recv::<Line>(&read) else {
+        let Received::Message(said) = recv::<Line>(&read, MAX_LINE) else {
             panic!("nothing was said of what was dropped")
         };
         assert!(said.text().starts_with("5 lines were dropped"), "{}", said.text());
-        assert_eq!(recv(&read), Received::Message(line));
+        assert_eq!(recv(&read, MAX_LINE), Received::Message(line));
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //! ready.
 
 use std::fs::Permissions;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::AtFlags;
 use nix::sys::socket::{Backlog, listen};
-use nix::unistd::{Uid, User, chown};
+use nix::unistd::{Uid, User, fchownat};
 use shared::conf::group::ProcessGroup;
 use shared::launch::handover::{GroupSpec, Handover, socket_path};
 use shared::launch::is_listening;
@@ -53,7 +54,7 @@ fn owner_of(conf: &Handover, group: &ProcessGroup) -> Result<Option<Uid>, String
 }
 
 /// Binds a socket that only `owner` may connect to. The process's mask keeps others out before its mode is
-/// set.
+/// set (a directory's default access list would come before the mask, acl(5)).
 ///
 /// # Errors
 /// The system's.
@@ -63,15 +64,31 @@ pub fn bind(path: &Path, owner: Option<Uid>, backlog: u32) -> std::io::Result<Ow
     let bound = UnixListener::bind(path);
     nix::sys::stat::umask(before);
     let listener = bound?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    if let Some(owner) = owner {
-        chown(path, Some(owner), None)?;
-    }
+    restrict(path, owner)?;
     listener.set_nonblocking(true)?;
     let listener = OwnedFd::from(listener);
     let backlog = i32::try_from(backlog).ok().and_then(|backlog| Backlog::new(backlog).ok());
     listen(&listener, backlog.unwrap_or(Backlog::MAXCONN))?;
     Ok(listener)
+}
+
+/// Gives a socket that was just bound to `owner` alone. By a descriptor of the socket itself: should another
+/// file lie under its name by now, or a link, nothing of that is changed.
+fn restrict(path: &Path, owner: Option<Uid>) -> std::io::Result<()> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    let socket = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let about = socket.metadata()?;
+    if !about.file_type().is_socket() || about.uid() != Uid::effective().as_raw() || about.nlink() != 1 {
+        return Err(std::io::Error::other("another file lies there: somebody else writes to this directory"));
+    }
+    // chmod(2) through a descriptor that was opened for its path only is refused; through its link in /proc
+    // it is not (open(2), O_PATH).
+    let by_descriptor = format!("/proc/self/fd/{}", socket.as_raw_fd());
+    std::fs::set_permissions(by_descriptor, Permissions::from_mode(0o600))?;
+    if let Some(owner) = owner {
+        fchownat(&socket, "", Some(owner), None, AtFlags::AT_EMPTY_PATH)?;
+    }
+    Ok(())
 }
 
 /// Has servers find the socket at `own` under `public`, in place of whatever they found there before. No
@@ -196,6 +213,23 @@ mod tests {
         assert!(!path("wsgi.other.sock").exists() && public.exists());
         remove(&path("wsgi.shop.2.sock"), &public);
         assert!(!public.exists());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_lies_under_a_sockets_name_is_not_followed() {
+        let directory = std::env::temp_dir().join(format!("neat-links-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = |name: &str| directory.join(name);
+        std::fs::write(path("secret"), "").unwrap();
+        std::fs::set_permissions(path("secret"), Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(path("secret"), path("link")).unwrap();
+        let _socket = bind(&path("socket"), None, 8).unwrap();
+        std::fs::hard_link(path("socket"), path("other")).unwrap();
+        for name in ["secret", "link", "socket"] {
+            assert!(restrict(&path(name), None).is_err(), "{name}");
+        }
+        assert_eq!(std::fs::metadata(path("secret")).unwrap().permissions().mode() & 0o777, 0o640);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 

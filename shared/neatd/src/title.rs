@@ -15,7 +15,14 @@ pub fn set(title: &str) {
             std::ptr::write_bytes(start.add(used), 0, length - used);
         }
     }
-    let short: Vec<u8> = bytes.iter().copied().take(15).chain(std::iter::once(0)).collect();
+    set_name(title);
+}
+
+/// What top and killall show, at most 15 bytes of it (prctl(2), PR_SET_NAME): else it is the last part of
+/// /proc/self/exe.
+pub fn set_name(name: &str) {
+    let bytes = name.bytes().filter(|byte| *byte >= b' ');
+    let short: Vec<u8> = bytes.take(15).chain(std::iter::once(0)).collect();
     // SAFETY: a C string of at most 16 bytes, which is copied.
     unsafe { libc::prctl(libc::PR_SET_NAME, short.as_ptr()) };
 }

@@ -12,22 +12,50 @@ pub struct Received {
     pub descriptors: Vec<OwnedFd>,
     /// The kernel dropped more descriptors (`MSG_CTRUNC`).
     pub is_truncated: bool,
+    /// The user who sent it, as the kernel says, where the socket asks for that (`SO_PASSCRED`) and
+    /// [`recv_with_sender`] has received it.
+    pub sender: Option<u32>,
 }
 
 /// Room for one descriptor, and, by its alignment, a second.
 // SAFETY: computes a size.
 const CONTROL: usize = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as usize;
 
+/// Room for the sender's credentials as well.
+// SAFETY: computes a size.
+const CONTROL_WITH_SENDER: usize =
+    CONTROL + unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) } as usize;
+
 /// `CMSG_ALIGN` of every platform is at most this.
 #[repr(align(16))]
-struct Control([u8; CONTROL]);
+struct Control<const SIZE: usize>([u8; SIZE]);
 
 /// Receives into `parts`; `flags` as for recvmsg(2). A call that a signal interrupts is made again.
 ///
 /// # Errors
 /// What the system said.
 pub fn recv(socket: BorrowedFd<'_>, parts: &mut [IoSliceMut<'_>], flags: i32) -> Result<Received> {
-    let mut control = Control([0; CONTROL]);
+    recv_into(socket, parts, flags, &mut Control([0; CONTROL]))
+}
+
+/// Receives likewise, and says who sent it.
+///
+/// # Errors
+/// What the system said.
+pub fn recv_with_sender(
+    socket: BorrowedFd<'_>,
+    parts: &mut [IoSliceMut<'_>],
+    flags: i32,
+) -> Result<Received> {
+    recv_into(socket, parts, flags, &mut Control([0; CONTROL_WITH_SENDER]))
+}
+
+fn recv_into<const SIZE: usize>(
+    socket: BorrowedFd<'_>,
+    parts: &mut [IoSliceMut<'_>],
+    flags: i32,
+    control: &mut Control<SIZE>,
+) -> Result<Received> {
     loop {
         // SAFETY: all zeroes is an empty message; `IoSliceMut` has the layout of `iovec`; the parts and the
         // control memory live for the call.
@@ -36,16 +64,16 @@ pub fn recv(socket: BorrowedFd<'_>, parts: &mut [IoSliceMut<'_>], flags: i32) ->
             message.msg_iov = parts.as_mut_ptr().cast();
             message.msg_iovlen = parts.len() as _;
             message.msg_control = control.0.as_mut_ptr().cast();
-            message.msg_controllen = CONTROL as _;
+            message.msg_controllen = SIZE as _;
             let flags = flags | libc::MSG_CMSG_CLOEXEC;
             (libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags), message)
         };
         match usize::try_from(length) {
             Ok(length) => {
                 // SAFETY: the kernel filled the message in just now.
-                let descriptors = unsafe { descriptors(&message) };
+                let (descriptors, sender) = unsafe { attached(&message) };
                 let is_truncated = message.msg_flags & libc::MSG_CTRUNC != 0;
-                return Ok(Received { length, descriptors, is_truncated });
+                return Ok(Received { length, descriptors, is_truncated, sender });
             }
             Err(_) => {
                 let error = Error::last_os_error();
@@ -59,8 +87,9 @@ pub fn recv(socket: BorrowedFd<'_>, parts: &mut [IoSliceMut<'_>], flags: i32) ->
 
 /// # Safety
 /// The kernel filled `message` in just now, and nobody else has read its descriptors.
-unsafe fn descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
+unsafe fn attached(message: &libc::msghdr) -> (Vec<OwnedFd>, Option<u32>) {
     let mut found = Vec::new();
+    let mut sender = None;
     // SAFETY: the macros of cmsg(3) walk what the kernel wrote; each descriptor is new and nobody else's.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(message);
@@ -72,10 +101,18 @@ unsafe fn descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
                     found.push(OwnedFd::from_raw_fd(numbers.add(index).read_unaligned()));
                 }
             }
+            let is_whole =
+                (*header).cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::ucred>() as u32) as usize;
+            if (*header).cmsg_level == libc::SOL_SOCKET
+                && (*header).cmsg_type == libc::SCM_CREDENTIALS
+                && is_whole
+            {
+                sender = Some(libc::CMSG_DATA(header).cast::<libc::ucred>().read_unaligned().uid);
+            }
             header = libc::CMSG_NXTHDR(message, header);
         }
     }
-    found
+    (found, sender)
 }
 
 #[cfg(test)]

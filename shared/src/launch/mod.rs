@@ -73,7 +73,9 @@ impl From<nix::Error> for LaunchError {
 /// The master's hold on neatd. Dropped it lets go, and neatd ends with the server's last process.
 #[derive(Debug)]
 pub struct Neatd {
-    _lifeline: lifeline::Server,
+    lifeline: lifeline::Server,
+    /// That of the one in whose place this was started, whose groups serve until these do.
+    former: Option<lifeline::Server>,
     /// `None` in a child of the master.
     renewals: Option<renewal::Sender>,
 }
@@ -95,16 +97,29 @@ impl Neatd {
         // It leaves at once, having forked the keeper. The server's own handler may have seen to it before.
         let _ = child.wait();
         wait_for_sockets(conf);
-        Ok(Self { _lifeline: server, renewals: Some(sender) })
+        Ok(Self { lifeline: server, former: None, renewals: Some(sender) })
+    }
+
+    /// Starts neatd in the place of one that is gone. What that has left serves on until the new processes
+    /// have taken the sockets' names, at most until the next configuration.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; the former one is kept.
+    pub fn launch_anew(&mut self, neatd: &Path, conf: &Handover) -> Result<(), LaunchError> {
+        let launched = Self::launch(neatd, conf)?;
+        let former = std::mem::replace(self, launched);
+        self.former = Some(former.lifeline);
+        Ok(())
     }
 
     /// Tells neatd about a new configuration.
     ///
     /// # Errors
     /// [`LaunchError`]: it is gone, or cannot be told.
-    pub fn renew(&self, conf: &Handover) -> Result<(), LaunchError> {
+    pub fn renew(&mut self, conf: &Handover) -> Result<(), LaunchError> {
         let gone = || std::io::Error::from(std::io::ErrorKind::NotConnected);
         self.renewals.as_ref().ok_or_else(gone)?.send(conf)?;
+        self.former = None;
         // The server's new processes may ask a group that was not there before.
         wait_for_sockets(conf);
         Ok(())
@@ -114,6 +129,7 @@ impl Neatd {
     /// anybody's code.
     pub fn forget(&mut self) {
         self.renewals = None;
+        self.former = None;
     }
 }
 

@@ -7,19 +7,18 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials,
-    recvmsg, sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
 };
 use nix::unistd::geteuid;
 use thiserror::Error;
 
 use super::handover::Handover;
+use crate::ffi::recv::recv_with_sender;
 
 /// No configuration is larger: a million groups have room in it.
 const MAX_SIZE: u64 = 1 << 30;
@@ -97,41 +96,29 @@ impl Receiver {
     pub fn receive(&self) -> Result<Option<Handover>, RenewalError> {
         let mut bytes = [0; MESSAGE.len() + 1];
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        let mut space = cmsg_space!([RawFd; 1], UnixCredentials);
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let received = match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+        let received = match recv_with_sender(self.0.as_fd(), &mut parts, libc::MSG_DONTWAIT) {
             Ok(received) => received,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let (mut file, mut sender) = (None, None);
-        for message in received.cmsgs()? {
-            match message {
-                // Each is owned at once, so that none is left open whatever follows.
-                ControlMessageOwned::ScmRights(numbers) => {
-                    for number in numbers {
-                        // SAFETY: the kernel has just made it for this process, and nobody else knows it.
-                        file = Some(unsafe { File::from_raw_fd(number) });
-                    }
-                }
-                ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials.uid()),
-                _ => {}
-            }
-        }
-        if received.bytes == 0 && file.is_none() {
+        let (length, is_truncated) = (received.length, received.is_truncated);
+        let mut files = received.descriptors;
+        if length == 0 && files.is_empty() {
             return Err(RenewalError::Closed);
         }
-        match sender {
+        match received.sender {
             Some(uid) if uid == 0 || uid == geteuid().as_raw() => {}
             Some(uid) => return Err(RenewalError::Stranger(uid)),
             None => return Err(RenewalError::Malformed("a message without a sender")),
         }
-        let length = received.bytes;
         if bytes.get(..length) != Some(MESSAGE) {
             return Err(RenewalError::Malformed("another message"));
         }
-        let file = file.ok_or(RenewalError::Malformed("a message without a file"))?;
-        open(file).map(Some)
+        match files.pop() {
+            Some(file) if files.is_empty() && !is_truncated => open(file.into()).map(Some),
+            Some(_) => Err(RenewalError::Malformed("several files")),
+            None => Err(RenewalError::Malformed("a message without a file")),
+        }
     }
 }
 
@@ -260,6 +247,28 @@ mod tests {
         assert!(matches!(receiver.receive(), Err(RenewalError::Malformed("another message"))));
         say(b"configuration and more");
         assert!(matches!(receiver.receive(), Err(RenewalError::Malformed("another message"))));
+    }
+
+    #[test]
+    fn a_message_with_many_descriptors_is_refused_and_leaves_none_open() {
+        let (sender, receiver) = pair().unwrap();
+        let file = sealed(&conf("/run/a")).unwrap();
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap());
+        let is_it = |path: std::path::PathBuf| {
+            std::fs::metadata(path).is_ok_and(|about| std::os::unix::fs::MetadataExt::ino(&about) == inode)
+        };
+        let open_now = || {
+            let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            all.filter(|entry| is_it(entry.path())).count()
+        };
+        for count in [2, 3, 30] {
+            let files = vec![file.as_raw_fd(); count];
+            let control = [ControlMessage::ScmRights(&files)];
+            sendmsg::<()>(sender.0.as_raw_fd(), &[IoSlice::new(MESSAGE)], &control, MsgFlags::empty(), None)
+                .unwrap();
+            assert!(matches!(receiver.receive(), Err(RenewalError::Malformed("several files"))), "{count}");
+            assert_eq!(open_now(), 1, "{count}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What keeps a user from a file: the file itself, or the directory on the way to it that is closed.
 
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::{Metadata, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{User, geteuid};
@@ -27,7 +27,10 @@ impl Denied {
     #[must_use]
     pub fn reading(path: &Path) -> Option<Self> {
         let denied = |error: &std::io::Error| error.kind() == ErrorKind::PermissionDenied;
-        if !File::open(path).is_err_and(|error| denied(&error)) {
+        // It may be a FIFO by now, which would be waited for (fifo(7)).
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        if !opened.is_err_and(|error| denied(&error)) {
             return None;
         }
         let uid = geteuid();

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::build_name::BuildName;
 use super::denied::Denied;
+use super::owners_file::{self, ReadError};
 
 /// The oldest CPython that the engine runs on, as in 3.9.
 pub const OLDEST_MINOR: u32 = 9;
@@ -47,6 +48,9 @@ pub enum LocateError {
     /// A virtual environment whose `pyvenv.cfg` lacks what is needed.
     #[error("\"{0}\" has no usable line \"{1} = ...\"; make the virtual environment anew")]
     BadConfig(PathBuf, &'static str),
+    /// A virtual environment whose `pyvenv.cfg` is none: it is not read.
+    #[error("\"{0}\" {1}; make the virtual environment anew")]
+    NotAFile(PathBuf, ReadError),
     /// A virtual environment that was made by another Python than the one that it points to now.
     #[error(
         "the virtual environment \"{home}\" was made for Python 3.{made_for}, but \"{base}\" is Python 3.{found} now; make it anew \
@@ -122,9 +126,13 @@ pub fn locate(home: Option<&Path>) -> Result<Python, LocateError> {
         _ => return Err(LocateError::NotADirectory(home.to_owned())),
     }
     let config = home.join("pyvenv.cfg");
-    match fs::read_to_string(&config) {
+    match owners_file::read(&config) {
         Ok(text) => virtual_environment(home, &config, &text),
-        Err(_) => unreadable(home, &config).map_or_else(|| installation(home, home), Err),
+        Err(ReadError::System(ErrorKind::PermissionDenied)) => {
+            unreadable(home, &config).map_or_else(|| installation(home, home), Err)
+        }
+        Err(ReadError::System(_)) => installation(home, home),
+        Err(why) => Err(LocateError::NotAFile(config, why)),
     }
 }
 

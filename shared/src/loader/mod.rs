@@ -10,6 +10,7 @@ pub mod locate;
 #[cfg(test)]
 mod locate_tests;
 mod module_side;
+mod owners_file;
 
 pub use engine_side::{ForeignExchange, ForeignSource, foreign_exchange, foreign_source};
 pub use module_side::{exchange_table, offer_exchange, offer_source};

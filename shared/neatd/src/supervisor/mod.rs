@@ -23,6 +23,11 @@ use crate::{children, signals, sockets};
 /// cost no more than a few.
 const TICK: Duration = Duration::from_millis(250);
 const TICK_OF_A_GROUP: Duration = Duration::from_millis(1);
+/// So many processes that have ended are taken at a time.
+const MAX_REAPED: usize = 256;
+
+/// What the log says of processes that outlive their server.
+const LEFT: &str = "processes that an application left behind cannot be ended, see ps";
 
 struct Supervisor {
     conf: Handover,
@@ -37,6 +42,8 @@ struct Supervisor {
     /// How many generations may load at a time.
     room: usize,
     stopping: bool,
+    /// More processes may have ended than were taken the last time.
+    has_more_ended: bool,
 }
 
 /// The life of the supervisor; gives its exit code.
@@ -75,6 +82,7 @@ impl Supervisor {
             groups: BTreeMap::new(),
             room,
             stopping: false,
+            has_more_ended: false,
         })
     }
 
@@ -108,7 +116,9 @@ impl Supervisor {
                 break;
             }
         }
-        children::reap_orphans();
+        if !children::reap_orphans() {
+            self.log.say(Level::Error, LEFT);
+        }
         sockets::sweep(&self.conf.prefix);
     }
 
@@ -144,7 +154,11 @@ impl Supervisor {
         for group in self.groups.values() {
             polled.extend(group.descriptors().map(|one| PollFd::new(one, PollFlags::POLLIN)));
         }
-        let tick = if self.stopping { Duration::from_millis(20) } else { self.tick() };
+        let tick = match (self.has_more_ended, self.stopping) {
+            (true, _) => Duration::ZERO,
+            (false, true) => Duration::from_millis(20),
+            (false, false) => self.tick(),
+        };
         let _ = poll(&mut polled, PollTimeout::try_from(tick).unwrap_or(PollTimeout::MAX));
         drop(polled);
         self.groups.values_mut().for_each(Group::respond);
@@ -206,8 +220,15 @@ impl Supervisor {
         }
     }
 
+    /// Takes those that have ended, so many at a time: what a group leaves behind comes to this process, and
+    /// may come faster than it is taken.
     fn reap(&mut self) {
-        while let Ok(Some((pid, death))) = children::reap(Wait::AnyEnded) {
+        self.has_more_ended = true;
+        for _ in 0..MAX_REAPED {
+            let Ok(Some((pid, death))) = children::reap(Wait::AnyEnded) else {
+                self.has_more_ended = false;
+                return;
+            };
             // A zygote is one that this process started; which workers a group has, it says itself.
             let owner =
                 self.groups.values().find(|group| group.has_zygote(pid)).map(|group| group.name().to_owned());

@@ -19,13 +19,13 @@ use super::scoreboard::{self, Scoreboard};
 use super::site::Site;
 use super::workers::{Phase, Worker, Workers, jitter};
 use crate::children;
-use crate::control::{self, Command, Received, Report, ZygoteConf};
+use crate::control::{self, Command, MAX_FACT, MAX_LINE, Received, Report, ZygoteConf};
 use crate::sockets::ListenSocket;
 
 /// A process that is to follow before that is waited for.
 const SOON: Duration = Duration::from_secs(2);
 /// So many facts and lines are taken at a time, so that one group's do not hold up the others.
-const MAX_FACTS: usize = 1024;
+const MAX_FACTS: usize = 64;
 const MAX_LINES: usize = 64;
 /// How long a zygote that was told to leave has after its workers.
 const ZYGOTE_GRACE: Duration = Duration::from_secs(1);
@@ -53,6 +53,8 @@ pub struct Generation {
     pub workers: Workers,
     /// How far it has come.
     pub phase: Phase,
+    /// Its zygote has loaded the application.
+    pub is_loaded: bool,
     /// What could not be loaded.
     pub failed: Vec<String>,
     /// When the next worker may be forked, where some died early.
@@ -95,6 +97,7 @@ impl Generation {
                 public_path,
                 workers: Workers::default(),
                 phase: Phase::Starting(Instant::now()),
+                is_loaded: false,
                 failed: Vec::new(),
                 next_fork: None,
                 early_deaths: 0,
@@ -113,16 +116,33 @@ impl Generation {
         self.facts.iter().chain(&self.lines).map(AsFd::as_fd)
     }
 
-    /// What its processes report: a turn's worth of lines, and of facts, which are to be taken after the
-    /// lines that came before them.
-    pub fn recv(&mut self) -> (Vec<Line>, Vec<Report>) {
+    /// The lines that its processes have sent, a turn's worth, each as it is read.
+    pub fn recv_lines(&mut self, mut write: impl FnMut(&Line)) {
+        for _ in 0..MAX_LINES {
+            match recv(&mut self.lines, MAX_LINE) {
+                Some(Received::Message(line)) => write(&line),
+                Some(Received::Malformed) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// What its processes report, a turn's worth.
+    pub fn recv_facts(&mut self) -> Vec<Report> {
         let was_open = self.facts.is_some();
-        let facts = recv_all(&mut self.facts, MAX_FACTS);
+        let mut facts = Vec::new();
+        for _ in 0..MAX_FACTS {
+            match recv(&mut self.facts, MAX_FACT) {
+                Some(Received::Message(fact)) => facts.push(fact),
+                Some(Received::Malformed) => {}
+                _ => break,
+            }
+        }
         if let (true, None, Some(zygote)) = (was_open, &self.facts, self.zygote) {
             // Nothing is known of these processes any more: a new generation takes their place.
             children::signal(zygote, Signal::SIGKILL);
         }
-        (recv_all(&mut self.lines, MAX_LINES), facts)
+        facts
     }
 
     /// Asks for a worker; `false` when there is no slot or no zygote.
@@ -135,6 +155,12 @@ impl Generation {
         }
         self.workers.add(Worker::asked_for(slot, jitter(slot, scoreboard::now()), oom_kills()));
         true
+    }
+
+    /// Asks for the workers that are missing, as far as the zygote can be told now: the rest is asked for
+    /// when it has read.
+    pub fn fork_all(&mut self, wanted: usize) {
+        while self.workers.staying() < wanted && self.fork() {}
     }
 
     /// Signals a process: through the zygote, or, where that is gone, as the process that inherited it.
@@ -253,18 +279,14 @@ impl Generation {
     }
 }
 
-/// What has come, `most` messages of it.
-fn recv_all<M: DeserializeOwned>(from: &mut Option<OwnedFd>, most: usize) -> Vec<M> {
-    let mut messages = Vec::new();
-    while let Some(socket) = from.as_ref().filter(|_| messages.len() < most) {
-        match control::recv(socket) {
-            Received::Message(message) => messages.push(message),
-            Received::Nothing => break,
-            // At its end it would be something to read for ever.
-            Received::End => *from = None,
-        }
+/// The next message, from where there are more to come: at its end a socket would be something to read for
+/// ever.
+fn recv<M: DeserializeOwned>(from: &mut Option<OwnedFd>, max: usize) -> Option<Received<M>> {
+    let received = control::recv(from.as_ref()?, max);
+    if matches!(received, Received::End) {
+        *from = None;
     }
-    messages
+    Some(received)
 }
 
 /// Starts the zygote of a generation.

@@ -285,7 +285,8 @@ impl Group {
 
     /// Whether nothing is left of it.
     pub fn is_over(&self) -> bool {
-        self.current.is_none() && self.next.is_none() && self.old.is_empty()
+        let has_socket = self.waiting.is_some();
+        self.current.is_none() && self.next.is_none() && self.old.is_empty() && !has_socket
     }
 
     /// Lets go of the generations that are over, and of their sockets.

@@ -30,9 +30,10 @@ impl Line {
         &self.text
     }
 
-    /// Writes it.
-    pub fn write(&self, log: &mut Log) {
-        log.line(Level::from_number(self.level), self.pid, &self.text);
+    /// Writes it, as a line of a group's.
+    pub fn write(&self, log: &mut Log, group: &str) {
+        let label = format!("process group {group}: ");
+        log.line(Level::from_number(self.level), self.pid, &label, &self.text);
     }
 }
 

@@ -13,11 +13,12 @@ use crate::control::Report;
 impl Group {
     /// Takes what its processes report.
     pub fn recv(&mut self, site: &mut Site<'_>) {
+        let name = self.name().to_owned();
         let mut received = Vec::new();
         for generation in self.generations() {
-            let (lines, facts) = generation.recv();
-            lines.iter().for_each(|line| line.write(site.log()));
-            received.extend(facts.into_iter().map(|fact| (generation.number, fact)));
+            // A fact is taken after the lines that came before it: they are read after it.
+            received.extend(generation.recv_facts().into_iter().map(|fact| (generation.number, fact)));
+            generation.recv_lines(|line| line.write(site.log(), &name));
         }
         for (number, report) in received {
             self.take(site, number, report);
@@ -59,12 +60,11 @@ impl Group {
         if !self.is_acceptable(&failed) {
             return self.give_up_next(site, &not_loaded(&failed));
         }
-        let count = self.wanted();
+        let wanted = self.wanted();
         if let Some(next) = &mut self.next {
             next.failed = failed;
-            for _ in 0..count {
-                next.fork();
-            }
+            next.is_loaded = true;
+            next.fork_all(wanted);
         }
     }
 

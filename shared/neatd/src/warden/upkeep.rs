@@ -134,6 +134,10 @@ impl Group {
             }
             current.fill(wanted);
         }
+        // A zygote that is to fork hundreds may not have been told of all of them at once.
+        if let Some(next) = self.next.as_mut().filter(|next| next.is_loaded) {
+            next.fork_all(wanted);
+        }
         // Whoever finishes its requests may take no more memory than before.
         let generations = self.current.iter().chain(&self.old);
         let numbers: Vec<u64> = generations.map(|generation| generation.number).collect();

@@ -22,7 +22,7 @@ use shared::log::Level;
 use shared::preflight::identity::Identity;
 
 use crate::children::{self, Wait};
-use crate::control::{Command, Received, Report, ZygoteConf, recv};
+use crate::control::{Command, MAX_FACT, Received, Report, ZygoteConf, recv};
 use crate::privileges;
 use crate::warden::deaths::Death;
 use crate::warden::scoreboard::Scoreboard;
@@ -154,8 +154,8 @@ impl Zygote {
                 continue;
             }
             loop {
-                match recv(&self.commands) {
-                    Received::Nothing => break,
+                match recv(&self.commands, MAX_FACT) {
+                    Received::Nothing | Received::Malformed => break,
                     Received::End => {
                         orphaned = true;
                         break;
