@@ -16,7 +16,7 @@ use crate::ffi::{Mpm, Pool, Server, server_user, version};
 use crate::{groups, log};
 
 /// How long the threads of an application are waited for when a child ends.
-const PATIENCE: Duration = Duration::from_secs(3);
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 static ENGINE: OnceLock<Engine> = OnceLock::new();
 /// A static of this module, to find where it lies.
@@ -84,7 +84,7 @@ pub fn begin(pool: Pool<'_>, main: Server<'static>) {
     match launch(conf) {
         Ok(engine) => {
             let _ = ENGINE.set(engine);
-            pool.at_end(move || engine.stop(PATIENCE));
+            pool.at_end(move || engine.stop(STOP_TIMEOUT));
             preload(engine, main);
         }
         Err(error) => log::to_server(Level::Critical, format!("no application can run: {error}").as_bytes()),

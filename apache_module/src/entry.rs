@@ -9,12 +9,12 @@ use httpd_sys::{
     ap_hook_post_config, ap_hook_pre_config, ap_hook_translate_name, apr_pool_t, cmd_func, cmd_how_TAKE_ARGV,
     cmd_parms, command_rec, module, request_rec, server_rec,
 };
-use shared::ffi::guard::{guard, tell_panics_to};
+use shared::ffi::guard::{guard, set_panic_sink};
 use shared::log::Level;
 use shared::vocabulary::{Contexts, DIRECTIVES, Spelling};
 
 use crate::conf::{DirectoryConf, ServerConf};
-use crate::ffi::{Pool, Request, Server, borrowed, is_first_pass, main_server_line, place, startup_line};
+use crate::ffi::{Pool, Request, Server, borrowed, is_first_pass, main_server_line, slot, startup_line};
 use crate::handler::{Handled, handle};
 use crate::{child, directives, groups, translate};
 
@@ -153,12 +153,12 @@ unsafe extern "C" fn take_directive(
         // server's.
         let (pool, server, directory) = unsafe {
             let is_server = command.override_ & RSRC_CONF != 0;
-            let server = if is_server { place::<ServerConf>((*command.server).module_config) } else { None };
-            let server = server.and_then(|place| (*place).as_mut());
+            let server = if is_server { slot::<ServerConf>((*command.server).module_config) } else { None };
+            let server = server.and_then(|slot| (*slot).as_mut());
             (Pool::new(command.pool), server, &mut *conf.cast::<DirectoryConf>())
         };
         // SAFETY: httpd keeps the line that it reads for the call.
-        let line = unsafe { place_of(command) };
+        let line = unsafe { written_at(command) };
         match directives::take(directive, &words, pool, &line, server, directory) {
             Ok(()) => std::ptr::null(),
             Err(error) => pool.text(format!("{name} {error}").as_bytes()).cast_const(),
@@ -170,7 +170,7 @@ unsafe extern "C" fn take_directive(
 ///
 /// # Safety
 /// `command` is what httpd lends for a directive.
-unsafe fn place_of(command: &cmd_parms) -> String {
+unsafe fn written_at(command: &cmd_parms) -> String {
     // SAFETY: the caller's promise; a `.htaccess` has its line as well.
     let (file, number) = unsafe {
         let Some(line) = command.directive.as_ref() else { return String::new() };
@@ -209,7 +209,7 @@ unsafe extern "C" fn post_config(
 
 unsafe extern "C" fn register_hooks(_: *mut apr_pool_t) {
     guard("register_hooks", (), || {
-        tell_panics_to(|message| main_server_line(Level::Critical, message.as_bytes()));
+        set_panic_sink(|message| main_server_line(Level::Critical, message.as_bytes()));
         // SAFETY: functions and lists live as long as the process, which never unloads this module (-z
         // nodelete).
         unsafe {

@@ -5,7 +5,7 @@ use shared::wsgi::response::ResponseHead;
 
 use crate::exchange::Outcome;
 
-/// The rules of a place of the configuration.
+/// The rules of a section of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupResponses {
     /// Whether httpd's own error pages replace the application's (`WSGIErrorOverride`).

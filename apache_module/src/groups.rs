@@ -24,7 +24,7 @@ struct Written {
     groups: Groups,
     /// Every group that was chosen by name, and where.
     chosen: Vec<(String, String)>,
-    /// Whether a place asks for the server's own processes, or lets a variable choose.
+    /// Whether a section asks for the server's own processes, or lets a variable choose.
     asks_for_embedded: bool,
 }
 
@@ -47,20 +47,23 @@ pub fn forget() {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn declare(words: &[String], place: &str) -> Result<(), ValueError> {
+pub fn declare(words: &[String], written_at: &str) -> Result<(), ValueError> {
     let warnings = lock(&WRITTEN).get_or_insert_default().groups.declare(words)?;
     for warning in warnings {
-        startup_line(Level::Warning, format!("mod_neat: {place}: WSGIDaemonProcess: {warning}").as_bytes());
+        startup_line(
+            Level::Warning,
+            format!("mod_neat: {written_at}: WSGIDaemonProcess: {warning}").as_bytes(),
+        );
     }
     Ok(())
 }
 
-/// Notes that a place of the configuration chooses a group.
-pub fn note_choice(written: &str, place: &str) {
+/// Notes that a section of the configuration chooses a group.
+pub fn note_choice(written: &str, written_at: &str) {
     let mut guard = lock(&WRITTEN);
     let all = guard.get_or_insert_default();
     match Choice::read(written) {
-        Choice::Named(name) => all.chosen.push((name, place.to_owned())),
+        Choice::Named(name) => all.chosen.push((name, written_at.to_owned())),
         Choice::Embedded | Choice::Variable(_) => all.asks_for_embedded = true,
     }
 }
@@ -96,8 +99,8 @@ fn prefix(main: Server<'_>) -> PathBuf {
 pub fn check(main: Server<'_>) -> Result<(), ProcessError> {
     let guard = lock(&WRITTEN);
     let Some(written) = guard.as_ref() else { return Ok(()) };
-    for (name, place) in &written.chosen {
-        written.groups.find(name).map_err(|error| ProcessError::Group(format!("{place}: {error}")))?;
+    for (name, written_at) in &written.chosen {
+        written.groups.find(name).map_err(|error| ProcessError::Group(format!("{written_at}: {error}")))?;
     }
     if !written.groups.is_empty() {
         let neatd = neatd_file()?;

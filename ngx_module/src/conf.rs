@@ -162,7 +162,7 @@ impl LocConf {
     /// Inherits unset values from the context around it, and fills in defaults. `None` when the configuration
     /// is refused, which was logged.
     pub fn merge(&mut self, outer: &Self, conf: &Conf<'_>, main: &mut MainConf) -> Option<()> {
-        let mut location = conf.location();
+        let mut location = conf.location()?;
         self.settings = self.settings.merge(&outer.settings);
         merge::merge(&mut self.upstream, &outer.upstream);
         if self.params.is_empty() {

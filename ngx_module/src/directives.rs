@@ -131,7 +131,7 @@ pub fn apply(name: &[u8], conf: &Conf<'_>) -> Result<(), String> {
         main.process.apply(directive.setting, &value);
         return Ok(());
     }
-    let loc_conf = conf.place().ok_or("no memory")?;
+    let loc_conf = conf.loc_conf().ok_or("no memory")?;
     if directive.setting != Setting::Param {
         note(&mut loc_conf.seen, directive.setting).map_err(|why| format!("\"{shown}\" {why}"))?;
     }
@@ -173,7 +173,7 @@ fn pass(loc_conf: &mut LocConf, conf: &Conf<'_>, words: &[String]) -> Result<(),
         Pass::Variable(value)
     };
     loc_conf.pass = Some(Rc::new(pass));
-    conf.location().set_handler(callback::content(entry::on_request));
+    conf.location().ok_or("no memory")?.set_handler(callback::content(entry::on_request));
     Ok(())
 }
 

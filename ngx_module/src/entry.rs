@@ -33,7 +33,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 
 static mut COMMANDS: [ngx_command_t; directives::LENGTH] = directives::TABLE;
 
-/// The module. nginx writes its place in its tables into it.
+/// The module. nginx writes the index that it gives it into it.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals)]
 pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
@@ -52,6 +52,7 @@ pub struct Wsgi;
 // SAFETY: the record above, whose `create_main_conf` and `create_loc_conf` make these types.
 unsafe impl Module for Wsgi {
     type Main = MainConf;
+    type Srv = ();
     type Loc = LocConf;
 
     fn record() -> *const ngx_module_t {
@@ -104,7 +105,7 @@ extern "C" fn before_configuration(conf: Option<Conf<'_>>) -> ngx_int_t {
 
 extern "C" fn create_main_conf(conf: Option<Conf<'_>>) -> *mut c_void {
     guard("create_main_conf", std::ptr::null_mut(), || {
-        worker::tell_panics();
+        worker::log_panics();
         conf.map_or(std::ptr::null_mut(), |conf| conf.keep(MainConf::with_caches(conf.caches())))
     })
 }
@@ -131,7 +132,7 @@ extern "C" fn merge_loc_conf(
 pub(crate) extern "C" fn on_directive(
     conf: Option<Conf<'_>>,
     command: Option<Command<'_>>,
-    _place: *mut c_void,
+    _target: *mut c_void,
 ) -> *mut c_char {
     guard("on_directive", CONF_ERROR, || {
         let (Some(conf), Some(command)) = (conf, command) else { return CONF_ERROR };
@@ -146,7 +147,7 @@ pub(crate) extern "C" fn on_directive(
 pub(crate) extern "C" fn on_upstream_directive(
     conf: Option<Conf<'_>>,
     command: Option<Command<'_>>,
-    _place: *mut c_void,
+    _target: *mut c_void,
 ) -> *mut c_char {
     guard("on_upstream_directive", CONF_ERROR, || {
         let (Some(conf), Some(command)) = (conf, command) else { return CONF_ERROR };

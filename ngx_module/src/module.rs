@@ -32,8 +32,8 @@ impl Request {
     pub fn attach(
         self,
         id: Id,
-        gone: unsafe extern "C" fn(*mut c_void),
-        freed: unsafe extern "C" fn(*mut c_void),
+        gone: extern "C" fn(*mut c_void),
+        freed: extern "C" fn(*mut c_void),
     ) -> Option<Cleanup> {
         self.attach_to::<Wsgi>(id, gone, freed)
     }
@@ -46,7 +46,7 @@ impl<'a> Conf<'a> {
     }
 
     /// Our configuration of this location.
-    pub fn place(&self) -> Option<&'a mut LocConf> {
+    pub fn loc_conf(&self) -> Option<&'a mut LocConf> {
         self.loc_of::<Wsgi>()
     }
 }

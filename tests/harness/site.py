@@ -18,7 +18,7 @@ from . import httpd, nginx, processes
 from .error_log import ErrorLog
 from .notes import Notes
 from .ports import free_port
-from .recipe import EVENT, EVENT_DAEMON, PYTHON_HOME, Place, Recipe, is_daemon, is_nginx
+from .recipe import PYTHON_HOME, Place, Recipe, is_daemon, is_nginx
 from .wait import until
 from .wire import Answer, Wire
 
@@ -211,12 +211,12 @@ class Site:
     def stop(self, number: int | None = None, timeout: float = 15) -> int:
         """Stops it, gracefully unless told otherwise, and gives its exit code.
 
-        Gracefully, because a stock httpd with the event MPM may crash when SIGTERM comes while it closes connections
-        (close_worker_sockets and a worker thread both hold the socket; seen without any module of ours).
+        Gracefully, because a stock httpd with the event MPM may crash when SIGTERM comes while it closes connections.
         """
         self.client.close()
-        if number == signal.SIGTERM and self.server in (EVENT, EVENT_DAEMON):
-            self.log.allow(r"AH00052: child pid \d+ exit signal Segmentation fault")
+        if number == signal.SIGTERM and self.backend is httpd:
+            for line in httpd.said_of_a_stop(self.server):
+                self.log.allow(line)
         if self.process.poll() is None:
             self.signal(self.backend.QUIT if number is None else number)
         try:

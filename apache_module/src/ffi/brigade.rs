@@ -178,16 +178,9 @@ impl<'r> Brigade<'r> {
     /// The status of the filters.
     pub fn fill(&mut self, filters: *mut ap_filter_t, most: usize) -> Result<(), apr_status_t> {
         let most = apr_off_t::try_from(most).unwrap_or(apr_off_t::MAX);
+        let (mode, wait) = (ap_input_mode_t_AP_MODE_READBYTES, apr_read_type_e_APR_BLOCK_READ);
         // SAFETY: as for `pass`.
-        let status = unsafe {
-            ap_get_brigade(
-                filters,
-                self.raw,
-                ap_input_mode_t_AP_MODE_READBYTES,
-                apr_read_type_e_APR_BLOCK_READ,
-                most,
-            )
-        };
+        let status = unsafe { ap_get_brigade(filters, self.raw, mode, wait, most) };
         if status == 0 { Ok(()) } else { Err(status) }
     }
 
@@ -197,34 +190,49 @@ impl<'r> Brigade<'r> {
     /// # Errors
     /// The status of reading the bucket.
     pub fn read_first(&mut self, take: impl FnOnce(&[u8]) -> usize) -> Result<Option<Kind>, apr_status_t> {
-        // SAFETY: the brigade lives; a bucket of it lives until `delete`; what `read` hands out lives as long
-        // as the bucket.
-        unsafe {
+        // SAFETY: the brigade lives; a bucket of it lives until `delete`.
+        let (bucket, is_end) = unsafe {
             let bucket = first(self.raw);
             if bucket.is_null() {
                 return Ok(None);
             }
-            if std::ptr::eq((*bucket).type_, &raw const apr_bucket_type_eos) {
-                delete(bucket);
-                return Ok(Some(Kind::End));
-            }
-            let (mut data, mut length) = (std::ptr::null(), 0);
-            if let Some(read) = (*(*bucket).type_).read {
-                let status = read(bucket, &raw mut data, &raw mut length, apr_read_type_e_APR_BLOCK_READ);
-                if status != 0 {
-                    return Err(status);
-                }
-            }
-            let bytes: &[u8] =
-                if length == 0 { &[] } else { std::slice::from_raw_parts(data.cast::<u8>(), length) };
-            let taken = take(bytes);
-            if taken >= length {
-                delete(bucket);
-            } else if let Some(split) = (*(*bucket).type_).split {
-                split(bucket, taken);
-                delete(bucket);
-            }
-            Ok(Some(Kind::Data))
+            (bucket, std::ptr::eq((*bucket).type_, &raw const apr_bucket_type_eos))
+        };
+        if is_end {
+            // SAFETY: as above.
+            unsafe { delete(bucket) };
+            return Ok(Some(Kind::End));
         }
+        // SAFETY: as above; what is read lives as long as the bucket.
+        unsafe {
+            let bytes = read(bucket)?;
+            let (taken, length) = (take(bytes), bytes.len());
+            match (*(*bucket).type_).split {
+                Some(split) if taken < length => _ = split(bucket, taken),
+                // A bucket that cannot be split stays until all of it is taken.
+                None if taken < length => return Ok(Some(Kind::Data)),
+                _ => {}
+            }
+            delete(bucket);
+        }
+        Ok(Some(Kind::Data))
+    }
+}
+
+/// The bytes of a bucket, which are waited for.
+///
+/// # Safety
+/// The bucket is of a brigade that lives, and not deleted for `'b`.
+unsafe fn read<'b>(bucket: *mut apr_bucket) -> Result<&'b [u8], apr_status_t> {
+    let (mut data, mut length) = (std::ptr::null(), 0);
+    // SAFETY: the caller's promise; what `read` hands out lives as long as the bucket.
+    unsafe {
+        if let Some(read) = (*(*bucket).type_).read {
+            let status = read(bucket, &raw mut data, &raw mut length, apr_read_type_e_APR_BLOCK_READ);
+            if status != 0 {
+                return Err(status);
+            }
+        }
+        Ok(if length == 0 { &[] } else { std::slice::from_raw_parts(data.cast::<u8>(), length) })
     }
 }

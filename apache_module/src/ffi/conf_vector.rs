@@ -1,4 +1,4 @@
-//! httpd's vectors of configurations, in which every module has a place of its own.
+//! httpd's vectors of configurations, in which every module has a slot of its own.
 
 use std::ffi::c_int;
 
@@ -10,12 +10,12 @@ pub fn module_index() -> c_int {
     unsafe { crate::entry::wsgi_module.module_index }
 }
 
-/// This module's place in a vector, if there is a vector.
+/// This module's slot in a vector, if there is a vector.
 ///
 /// # Safety
-/// `vector` is null or a vector of httpd's, which has a place for each loaded module; ours holds a `T` or
+/// `vector` is null or a vector of httpd's, which has a slot for each loaded module; ours holds a `T` or
 /// null.
-pub unsafe fn place<T>(vector: *mut ap_conf_vector_t) -> Option<*mut *mut T> {
+pub unsafe fn slot<T>(vector: *mut ap_conf_vector_t) -> Option<*mut *mut T> {
     let index = usize::try_from(module_index()).ok()?;
     if vector.is_null() {
         return None;

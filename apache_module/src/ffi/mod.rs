@@ -10,7 +10,7 @@ mod server;
 mod text;
 
 pub use brigade::{Brigade, FileSending, Kind};
-pub use conf_vector::place;
+pub use conf_vector::slot;
 pub use pool::Pool;
 pub use regex::Regex;
 pub use request::{FileKind, Request};

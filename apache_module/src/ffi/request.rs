@@ -12,7 +12,7 @@ use httpd_sys::{
 };
 use shared::log::Level;
 
-use super::conf_vector::{module_index, place};
+use super::conf_vector::{module_index, slot};
 use super::text::{borrowed, terminated};
 use super::{Brigade, Pool, Server};
 
@@ -100,23 +100,23 @@ impl<'r> Request<'r> {
 
     /// This module's configuration of the directory.
     pub fn directory_conf<T>(self) -> Option<&'r T> {
-        // SAFETY: the vector has a place for every loaded module; ours holds what `create_dir_config` or the
+        // SAFETY: the vector has a slot for every loaded module; ours holds what `create_dir_config` or the
         // merge made.
-        unsafe { (*place::<T>((*self.raw).per_dir_config)?).as_ref() }
+        unsafe { (*slot::<T>((*self.raw).per_dir_config)?).as_ref() }
     }
 
     /// What this module noted at the request, in an earlier hook.
     pub fn note<T>(self) -> Option<&'r T> {
-        // SAFETY: as for `directory_conf`; the place holds what `set_note` put there.
-        unsafe { (*place::<T>((*self.raw).request_config)?).as_ref() }
+        // SAFETY: as for `directory_conf`; the slot holds what `set_note` put there.
+        unsafe { (*slot::<T>((*self.raw).request_config)?).as_ref() }
     }
 
     /// Notes something of the configuration at the request; there is one kind of note.
     pub fn set_note<T>(self, note: &'r T) {
         // SAFETY: as for `note`, which only reads.
         unsafe {
-            if let Some(place) = place::<T>((*self.raw).request_config) {
-                *place = std::ptr::from_ref(note).cast_mut();
+            if let Some(slot) = slot::<T>((*self.raw).request_config) {
+                *slot = std::ptr::from_ref(note).cast_mut();
             }
         }
     }

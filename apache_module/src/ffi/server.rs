@@ -13,7 +13,7 @@ use httpd_sys::{
 };
 use shared::log::Level;
 
-use super::conf_vector::{module_index, place};
+use super::conf_vector::{module_index, slot};
 use super::text::{borrowed, terminated};
 
 /// A server of the configuration, which lives for `'s`.
@@ -32,15 +32,15 @@ impl<'s> Server<'s> {
 
     /// This module's configuration of the server.
     pub fn conf<T>(self) -> Option<&'s T> {
-        // SAFETY: the vector has a place for every loaded module; ours holds what `create_server_config`
+        // SAFETY: the vector has a slot for every loaded module; ours holds what `create_server_config`
         // made.
-        unsafe { (*place::<T>((*self.raw).module_config)?).as_ref() }
+        unsafe { (*slot::<T>((*self.raw).module_config)?).as_ref() }
     }
 
     /// This module's configuration of everything below the server that no section changes.
     pub fn directory_conf<T>(self) -> Option<&'s T> {
         // SAFETY: as for `conf`.
-        unsafe { (*place::<T>((*self.raw).lookup_defaults)?).as_ref() }
+        unsafe { (*slot::<T>((*self.raw).lookup_defaults)?).as_ref() }
     }
 
     /// `ServerAdmin`.

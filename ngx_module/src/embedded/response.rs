@@ -5,7 +5,7 @@ use shared::wsgi::response::OwnedResponseHead;
 
 use crate::embedded::output::NoMemory;
 use crate::ffi::request::Request;
-use crate::ffi::response_headers::Slot;
+use crate::ffi::response_headers::HeaderField;
 
 /// Fills in the head. What nginx's own upstream does with such a header is done with it here.
 ///
@@ -25,39 +25,39 @@ pub fn fill(request: Request, head: &OwnedResponseHead) -> Result<(), NoMemory> 
             }
             continue;
         }
-        let slot = slot(name, value);
-        if slot == Slot::LastModified {
+        let field = field_of(name, value);
+        if field == HeaderField::LastModified {
             request.set_last_modified_time(value);
         }
-        if !request.add_header(slot, name, value) {
+        if !request.add_header(field, name, value) {
             return Err(NoMemory);
         }
     }
     Ok(())
 }
 
-fn slot(name: &[u8], value: &[u8]) -> Slot {
-    const SLOTS: &[(&[u8], Slot)] = &[
-        (b"server", Slot::Server),
-        (b"date", Slot::Date),
-        (b"content-encoding", Slot::ContentEncoding),
-        (b"location", Slot::Location),
-        (b"refresh", Slot::Refresh),
-        (b"last-modified", Slot::LastModified),
-        (b"content-range", Slot::ContentRange),
-        (b"accept-ranges", Slot::AcceptRanges),
-        (b"www-authenticate", Slot::WwwAuthenticate),
-        (b"expires", Slot::Expires),
-        (b"etag", Slot::Etag),
-        (b"cache-control", Slot::CacheControl),
-        (b"link", Slot::Link),
+fn field_of(name: &[u8], value: &[u8]) -> HeaderField {
+    const FIELDS: &[(&[u8], HeaderField)] = &[
+        (b"server", HeaderField::Server),
+        (b"date", HeaderField::Date),
+        (b"content-encoding", HeaderField::ContentEncoding),
+        (b"location", HeaderField::Location),
+        (b"refresh", HeaderField::Refresh),
+        (b"last-modified", HeaderField::LastModified),
+        (b"content-range", HeaderField::ContentRange),
+        (b"accept-ranges", HeaderField::AcceptRanges),
+        (b"www-authenticate", HeaderField::WwwAuthenticate),
+        (b"expires", HeaderField::Expires),
+        (b"etag", HeaderField::Etag),
+        (b"cache-control", HeaderField::CacheControl),
+        (b"link", HeaderField::Link),
     ];
-    let slot = SLOTS
+    let field = FIELDS
         .iter()
         .find(|(known, _)| name.eq_ignore_ascii_case(known))
-        .map_or(Slot::None, |(_, slot)| *slot);
-    // nginx would make a path in its slot into a whole URL: it is the application's to say which.
-    if slot == Slot::Location && value.starts_with(b"/") { Slot::None } else { slot }
+        .map_or(HeaderField::Other, |(_, field)| *field);
+    // nginx would make a path in its field into a whole URL: it is the application's to say which.
+    if field == HeaderField::Location && value.starts_with(b"/") { HeaderField::Other } else { field }
 }
 
 /// Where the charset of a content type stands, and how long the type is without its parameters if it has one

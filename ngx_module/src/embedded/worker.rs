@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use shared::backlog::Backlog;
 use shared::exchange::{End, Exchange};
-use shared::ffi::guard::{guard, tell_panics_to};
+use shared::ffi::guard::{guard, set_panic_sink};
 use shared::loader::load::{self, Engine, LoadError, Start};
 use shared::log::Level;
 use shared::relay::channel::Channel;
@@ -55,16 +55,16 @@ pub fn worker() -> Option<&'static Worker> {
 }
 
 /// Where the guard's panics go.
-fn tell_panic(message: &str) {
+fn log_panic(message: &str) {
     match WORKER.get() {
         Some(worker) if !signal::on_main_thread() => worker.log(Level::Critical, message.as_bytes()),
         _ => log::process(Level::Critical, message.as_bytes()),
     }
 }
 
-/// Says where panics are told; once in every process.
-pub fn tell_panics() {
-    tell_panics_to(tell_panic);
+/// Has panics logged; once in every process.
+pub fn log_panics() {
+    set_panic_sink(log_panic);
 }
 
 fn write_log(level: Level, message: &[u8]) {
@@ -210,7 +210,7 @@ pub fn start(cycle: Cycle<'_>) {
     if !cycle::answers_requests() || WORKER.get().is_some() {
         return;
     }
-    tell_panics();
+    log_panics();
     if let Err(another) = built_for::check_connections(cycle) {
         log::emergency(&another.to_string());
         return;

@@ -7,6 +7,7 @@ use nginx_sys::{
 
 use super::conf::Conf;
 use super::request::Request;
+use super::zeroed::Zeroed;
 use super::{OK, bytes_of};
 
 /// A compiled value. Its parts live in the configuration's pool, as long as the configuration that holds it.
@@ -17,17 +18,18 @@ pub struct ComplexValue {
 impl ComplexValue {
     /// Compiles `text`; `None` when that failed, which nginx has logged.
     pub fn compile(conf: &Conf<'_>, text: &[u8]) -> Option<Self> {
-        let mut text = conf.copy(text)?;
-        // SAFETY: zeroes are an empty ngx_http_complex_value_t, and an empty request to compile; both are
-        // filled before use. The text is of the configuration's pool and NUL-terminated.
-        unsafe {
-            let mut compiled: ngx_http_complex_value_t = std::mem::zeroed();
-            let mut compile: ngx_http_compile_complex_value_t = std::mem::zeroed();
-            compile.cf = conf.raw();
-            compile.value = &raw mut text;
-            compile.complex_value = &raw mut compiled;
-            (ngx_http_compile_complex_value(&raw mut compile) == OK).then_some(Self { compiled })
-        }
+        let mut text = conf.pool().copy(text)?;
+        let mut compiled = ngx_http_complex_value_t::zeroed();
+        let mut compile = ngx_http_compile_complex_value_t {
+            cf: conf.raw(),
+            value: &raw mut text,
+            complex_value: &raw mut compiled,
+            ..ngx_http_compile_complex_value_t::zeroed()
+        };
+        // SAFETY: the text is of the configuration's pool, where nginx puts the parts as well, and
+        // NUL-terminated; the rest is looked at for the call only.
+        let code = unsafe { ngx_http_compile_complex_value(&raw mut compile) };
+        (code == OK).then_some(Self { compiled })
     }
 
     /// Whether it is the same for every request.

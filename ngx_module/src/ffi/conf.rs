@@ -4,14 +4,16 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_LOG_EMERG, NGX_LOG_WARN, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_http_conf_ctx_t,
-    ngx_http_core_module, ngx_pnalloc, ngx_str_t, ngx_uint_t,
+    NGX_LOG_EMERG, NGX_LOG_WARN, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_pool_t, ngx_str_t,
+    ngx_uint_t,
 };
+use nix::unistd::{Uid, User};
 
 use super::bytes_of;
+use super::cycle::Cycle;
+use super::live::Live;
 use super::location::Location;
-use super::module::{Module, context_index};
-use super::pool::own;
+use super::module::{Confs, HttpCore, Module};
 
 /// The directive handlers' success.
 pub const CONF_OK: *mut c_char = std::ptr::null_mut();
@@ -54,24 +56,21 @@ impl<'a> Conf<'a> {
         self.raw.as_ptr()
     }
 
-    fn get(&self) -> &'a ngx_conf_t {
+    pub(super) fn get(&self) -> &'a ngx_conf_t {
         // SAFETY: valid for the callback.
         unsafe { self.raw.as_ref() }
     }
 
-    /// The words behind the directive's name.
-    pub fn words(&self) -> Vec<&'a [u8]> {
+    /// The directive's name and the words behind it.
+    fn args(&self) -> &'a [ngx_str_t] {
         // SAFETY: the arguments are an array of strings for as long as the callback.
-        unsafe {
-            let words: &'a [ngx_str_t] = (*self.get().args).as_slice();
-            words.iter().skip(1).map(|word| bytes_of(*word)).collect()
-        }
+        unsafe { (*self.get().args).as_slice() }
     }
 
-    /// The directive's name.
-    fn name(&self) -> ngx_str_t {
-        // SAFETY: as for `words`.
-        unsafe { (*self.get().args).as_slice().first().copied().unwrap_or(ngx_str_t::empty()) }
+    /// The words behind the directive's name.
+    pub fn words(&self) -> Vec<&'a [u8]> {
+        // SAFETY: live as long as the arguments.
+        self.args().iter().skip(1).map(|word| unsafe { bytes_of(*word) }).collect()
     }
 
     /// Has one of nginx's setters read the directive's words.
@@ -80,60 +79,40 @@ impl<'a> Conf<'a> {
     /// nginx refuses them.
     ///
     /// # Safety
-    /// `place` and `post` are what this setter takes.
+    /// `field` and `post` are what this setter takes.
     pub(super) unsafe fn set(
         self,
         setter: Setter,
-        place: *mut c_void,
+        field: *mut c_void,
         post: *mut c_void,
     ) -> Result<(), Refusal> {
-        let mut command = ngx_command_t { name: self.name(), post, ..ngx_command_t::empty() };
-        // SAFETY: the caller's promise; a setter looks at the command only while it runs, and what it returns
-        // is `NGX_CONF_OK`, `NGX_CONF_ERROR` or a text of nginx's own.
-        unsafe {
-            let said = setter(self.raw(), &raw mut command, place);
-            if said == CONF_OK {
-                return Ok(());
-            }
-            Err(if said == CONF_ERROR { Refusal::Logged } else { Refusal::Because(CStr::from_ptr(said)) })
+        let name = self.args().first().copied().unwrap_or(ngx_str_t::empty());
+        let mut command = ngx_command_t { name, post, ..ngx_command_t::empty() };
+        // SAFETY: the caller's promise; a setter looks at the command only while it runs.
+        match unsafe { setter(self.raw(), &raw mut command, field) } {
+            CONF_OK => Ok(()),
+            CONF_ERROR => Err(Refusal::Logged),
+            // SAFETY: a text of nginx's own.
+            why => Err(Refusal::Because(unsafe { CStr::from_ptr(why) })),
         }
     }
 
-    /// Copies into the configuration's pool, with a NUL behind it.
-    pub(super) fn copy(&self, text: &[u8]) -> Option<ngx_str_t> {
-        // SAFETY: the pool lives; the new memory has room for the text and the NUL.
-        unsafe {
-            let data: *mut u8 = ngx_pnalloc(self.get().pool, text.len() + 1).cast();
-            NonNull::new(data)?;
-            data.copy_from_nonoverlapping(text.as_ptr(), text.len());
-            data.add(text.len()).write(0);
-            Some(ngx_str_t { len: text.len(), data })
-        }
-    }
-
-    /// Moves `value` into the configuration's memory, which drops nothing. `None` when nginx has no memory.
-    pub(super) fn place_in_pool<T: Copy>(&self, value: T) -> Option<NonNull<T>> {
-        // SAFETY: the configuration's pool lives during the callback.
-        unsafe { super::pool::place(self.get().pool, value) }
+    /// The configuration's memory.
+    pub(super) fn pool(self) -> Live<'a, ngx_pool_t> {
+        // SAFETY: lives during the callback.
+        unsafe { Live::to(self.get().pool) }
     }
 
     /// Moves `value` into memory that lives as long as the configuration; null when nginx has no memory.
     pub fn keep<T: 'static>(&self, value: T) -> *mut c_void {
-        // SAFETY: the pool lives.
-        unsafe { own(self.get().pool, value) }.map_or(std::ptr::null_mut(), <*mut T>::cast)
+        self.pool().own(value).map_or(std::ptr::null_mut(), |kept| kept.as_ptr().cast())
     }
 
     fn say(&self, level: u32, message: &str) {
+        let (format, text) = (c"%*s".as_ptr(), message.as_ptr());
         // SAFETY: the format takes a length and a pointer to so many bytes.
         unsafe {
-            ngx_conf_log_error(
-                level as ngx_uint_t,
-                self.raw(),
-                0,
-                c"%*s".as_ptr(),
-                message.len(),
-                message.as_ptr(),
-            );
+            ngx_conf_log_error(level as ngx_uint_t, self.raw(), 0, format, message.len(), text);
         }
     }
 
@@ -150,56 +129,52 @@ impl<'a> Conf<'a> {
 
     /// Logs why the configuration is refused, where no line is to blame.
     pub fn refuse_all(&self, message: &str) {
-        super::cycle::write(self.get().log, NGX_LOG_EMERG, message.as_bytes());
+        // SAFETY: lives during the callback.
+        if let Some(log) = unsafe { Live::new(self.get().log) } {
+            log.line(NGX_LOG_EMERG, message.as_bytes());
+        }
     }
 
-    fn context(&self) -> &'a ngx_http_conf_ctx_t {
+    /// The cycle that this configuration is of.
+    pub(super) fn cycle(self) -> Cycle<'a> {
+        // SAFETY: lives during the callback.
+        unsafe { Cycle::of(&*self.get().cycle) }
+    }
+
+    pub(super) fn confs(&self) -> Confs<'a> {
         // SAFETY: inside of `http` the context is an ngx_http_conf_ctx_t.
-        unsafe { &*self.get().ctx.cast() }
+        unsafe { Confs::of(self.get().ctx) }
     }
 
     /// A module's configuration of the process.
     pub fn main_of<M: Module>(&self) -> Option<&'a mut M::Main> {
         // SAFETY: of that type, as [`Module`] says; the configuration is read by one thread, and callbacks do
         // not nest.
-        unsafe { (*self.context().main_conf.add(context_index::<M>())).cast::<M::Main>().as_mut() }
-    }
-
-    /// The user and the group of nginx's workers, where nginx is root.
-    pub fn server_user(&self) -> Option<(u32, u32)> {
-        // SAFETY: asks for a number; the core module's configuration is read before `http`, and a user is
-        // named before it is needed.
-        unsafe {
-            if libc::geteuid() != 0 {
-                return None;
-            }
-            let cycle = &*self.get().cycle;
-            let core: *const nginx_sys::ngx_core_conf_t =
-                (*cycle.conf_ctx.add(nginx_sys::ngx_core_module.index)).cast();
-            let (user, group) = ((*core).user, (*core).group);
-            // NGX_CONF_UNSET_UINT: nginx takes its own default later.
-            if user == u32::MAX {
-                let account = libc::getpwnam(nginx_sys::NGX_USER.as_ptr());
-                return account.as_ref().map(|account| (account.pw_uid, account.pw_gid));
-            }
-            Some((user, group))
-        }
+        self.confs().main_live::<M>().map(|main| unsafe { &mut *main.as_ptr() })
     }
 
     /// A module's configuration of this location.
     pub fn loc_of<M: Module>(&self) -> Option<&'a mut M::Loc> {
         // SAFETY: as for `main_of`.
-        unsafe { (*self.context().loc_conf.add(context_index::<M>())).cast::<M::Loc>().as_mut() }
+        self.confs().loc_live::<M>().map(|loc| unsafe { &mut *loc.as_ptr() })
     }
 
-    /// The core module's configuration of this place.
-    pub fn location(&self) -> Location<'a> {
-        // SAFETY: the core module has a configuration in every location and server; as for `main_of`.
-        unsafe {
-            let index = ngx_http_core_module.ctx_index;
-            let server = (*self.context().srv_conf.add(index)).cast();
-            Location::new(&mut *(*self.context().loc_conf.add(index)).cast(), &*server)
+    /// The core module's configuration of this location; `None` where nginx was short of memory.
+    pub fn location(&self) -> Option<Location<'a>> {
+        let confs = self.confs();
+        Some(Location::new(confs.loc_live::<HttpCore>()?, confs.srv_live::<HttpCore>()?))
+    }
+
+    /// The user and the group of nginx's workers, where nginx is root.
+    pub fn server_user(&self) -> Option<(u32, u32)> {
+        // The core module's configuration is read before `http`, and a user is named before it is needed.
+        let core = self.cycle().core_conf().filter(|_| Uid::effective().is_root())?;
+        // NGX_CONF_UNSET_UINT: nginx takes its own default later.
+        if core.user == u32::MAX {
+            let account = User::from_name(nginx_sys::NGX_USER.to_str().ok()?).ok()??;
+            return Some((account.uid.as_raw(), account.gid.as_raw()));
         }
+        Some((core.user, core.group))
     }
 }
 

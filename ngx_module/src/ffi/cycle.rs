@@ -4,11 +4,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
     NGX_PROCESS_MASTER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle,
-    ngx_cycle_t, ngx_exiting, ngx_http_conf_ctx_t, ngx_http_module, ngx_log_error_core, ngx_log_t,
-    ngx_process, ngx_uint_t,
+    ngx_cycle_t, ngx_http_module, ngx_log_error_core, ngx_log_t, ngx_uint_t,
 };
 
-use super::module::{Module, context_index};
+use super::live::Live;
+use super::module::{Confs, Module};
 use super::request::Request;
 
 /// How much of a line nginx surely does not cut off: it has this for the message and what stands before it.
@@ -17,73 +17,91 @@ pub const MAX_LINE: usize = nginx_sys::NGX_MAX_ERROR_STR as usize - 256;
 /// nginx's `NGX_LOG_EMERG`.
 pub const EMERGENCY: u32 = nginx_sys::NGX_LOG_EMERG;
 
-/// Writes one line.
-pub(super) fn write(log: *mut ngx_log_t, level: u32, line: &[u8]) {
-    // SAFETY: a log lives as long as its cycle or connection; the format takes a length and a pointer to so
-    // many bytes.
-    unsafe {
-        if log.is_null() || (*log).log_level < level as ngx_uint_t {
+impl Live<'_, ngx_log_t> {
+    /// Writes one line.
+    pub(super) fn line(self, level: u32, line: &[u8]) {
+        if self.get(|log| log.log_level) < level as ngx_uint_t {
             return;
         }
-        ngx_log_error_core(level as ngx_uint_t, log, 0, c"%*s".as_ptr(), line.len(), line.as_ptr());
+        let format = c"%*s".as_ptr();
+        // SAFETY: the format takes a length and a pointer to so many bytes.
+        unsafe {
+            ngx_log_error_core(level as ngx_uint_t, self.as_ptr(), 0, format, line.len(), line.as_ptr());
+        }
     }
+}
+
+/// The log of the process.
+pub(super) fn process_log() -> Option<Live<'static, ngx_log_t>> {
+    // SAFETY: the cycle is set before any callback of a module, and replaced only between two of them; it has
+    // a log for as long as it lives.
+    unsafe { Live::new(ngx_cycle.as_ref()?.log) }
 }
 
 /// Writes one line to the log of the process. Only the main thread may.
 pub fn log(level: u32, line: &[u8]) {
-    // SAFETY: the cycle is set before any callback of a module.
-    let log = unsafe { ngx_cycle.as_ref().map_or(std::ptr::null_mut(), |cycle| cycle.log) };
-    write(log, level, line);
+    if let Some(log) = process_log() {
+        log.line(level, line);
+    }
 }
 
 impl Request {
     /// Writes one line to the request's log; the first of a message says which request it is about.
     pub fn write_log(self, level: u32, line: &[u8], first: bool) {
-        let log = self.log();
-        if first {
-            write(log, level, line);
-            return;
+        let Some(log) = self.live().connection().log() else { return };
+        let handler = log.get(|log| log.handler);
+        if !first {
+            log.set(None, |log, none| log.handler = none);
         }
-        // SAFETY: the connection's log, and nobody else writes to it meanwhile.
-        unsafe {
-            let handler = std::mem::take(&mut (*log).handler);
-            write(log, level, line);
-            (*log).handler = handler;
-        }
+        log.line(level, line);
+        log.set(handler, |log, handler| log.handler = handler);
     }
+}
+
+/// nginx's variables that are a number.
+macro_rules! globals {
+    ($($visibility:vis $name:ident -> $type:ty = $global:ident;)*) => {$(
+        $visibility fn $name() -> $type {
+            // SAFETY: a number, which is written before any callback of a module, or by the loop's thread.
+            unsafe { nginx_sys::$global }
+        }
+    )*};
+}
+
+globals! {
+    test_config -> ngx_uint_t = ngx_test_config;
+    process -> ngx_uint_t = ngx_process;
+    exiting -> ngx_uint_t = ngx_exiting;
+    terminate -> libc::c_int = ngx_terminate;
+    pub(super) event_flags -> ngx_uint_t = ngx_event_flags;
+    pub(super) current_msec -> nginx_sys::ngx_msec_t = ngx_current_msec;
+    pub(super) pagesize -> ngx_uint_t = ngx_pagesize;
 }
 
 /// Whether nginx only tests its configuration.
 pub fn is_testing() -> bool {
-    // SAFETY: set before any configuration is read.
-    unsafe { nginx_sys::ngx_test_config != 0 }
+    test_config() != 0
 }
 
 /// Whether this is a process that a master forked, whatever for. With `master_process off` there is one
 /// process, which is its own master.
 pub fn is_child() -> bool {
-    // SAFETY: a plain number, set before any module runs in a process.
-    let process = unsafe { ngx_process };
-    process != NGX_PROCESS_SINGLE as ngx_uint_t && process != NGX_PROCESS_MASTER as ngx_uint_t
+    ![NGX_PROCESS_SINGLE, NGX_PROCESS_MASTER].map(|kind| kind as ngx_uint_t).contains(&process())
 }
 
 /// Whether this process answers requests: a worker, or the only process.
 pub fn answers_requests() -> bool {
-    // SAFETY: set before modules are asked.
-    let process = unsafe { ngx_process };
-    process == NGX_PROCESS_WORKER as ngx_uint_t || process == NGX_PROCESS_SINGLE as ngx_uint_t
+    [NGX_PROCESS_WORKER, NGX_PROCESS_SINGLE].map(|kind| kind as ngx_uint_t).contains(&process())
 }
 
 /// Whether the worker takes no new connections and leaves when the old ones have ended.
 pub fn is_leaving() -> bool {
-    // SAFETY: set by the worker's own loop.
-    unsafe { ngx_exiting != 0 }
+    exiting() != 0
 }
 
 /// The log of the process, unless it is about to end.
-pub(super) fn log_while_staying() -> Option<*mut ngx_log_t> {
-    // SAFETY: set by the worker's own loop, and the cycle before any callback of a module.
-    unsafe { (nginx_sys::ngx_terminate == 0 && ngx_exiting == 0).then_some((*ngx_cycle).log) }
+pub(super) fn log_while_staying() -> Option<Live<'static, ngx_log_t>> {
+    process_log().filter(|_| terminate() == 0 && exiting() == 0)
 }
 
 /// The loop's clock, in seconds since the epoch.
@@ -109,44 +127,49 @@ pub const VERSION: [u32; 3] = {
 pub struct Cycle<'a>(&'a ngx_cycle_t);
 
 impl<'a> Cycle<'a> {
+    /// # Safety
+    /// The cycle is nginx's.
+    pub(super) const unsafe fn of(cycle: &'a ngx_cycle_t) -> Self {
+        Self(cycle)
+    }
+
     pub(super) const fn get(self) -> &'a ngx_cycle_t {
         self.0
     }
 
+    /// The configurations of `http`; there are none without such a block.
+    fn confs(self) -> Confs<'a> {
+        // SAFETY: the entry of ngx_http_module is the context of `http`, or null.
+        unsafe { Confs::of((*self.0.conf_ctx.add(ngx_http_module.index)).cast()) }
+    }
+
     /// A module's configuration of the process; `None` where there is no `http` block.
     pub fn main_conf_of<M: Module>(self) -> Option<&'a M::Main> {
-        // SAFETY: `http`'s context, at its module's index, is an ngx_http_conf_ctx_t, and has an entry for
-        // each module.
-        unsafe {
-            let index = ngx_http_module.index;
-            let context: *const ngx_http_conf_ctx_t = (*self.0.conf_ctx.add(index)).cast();
-            (*context.as_ref()?.main_conf.add(context_index::<M>())).cast::<M::Main>().as_ref()
-        }
+        self.confs().main::<M>()
+    }
+
+    /// The core module's configuration.
+    pub(super) fn core_conf(self) -> Option<&'a ngx_core_conf_t> {
+        // SAFETY: the entry of ngx_core_module is this, and made before any other.
+        unsafe { (*self.0.conf_ctx.add(ngx_core_module.index)).cast::<ngx_core_conf_t>().as_ref() }
     }
 
     /// The error log of the process: its file, if it is one, and the level up to which lines are written.
     pub fn error_log(self) -> (Option<std::path::PathBuf>, u32) {
-        // SAFETY: a cycle has a log for as long as it lives; its file has a name, which is empty for standard
-        // error.
-        unsafe {
-            let log = &*self.0.log;
-            let name = log.file.as_ref().map(|file| super::bytes_of(file.name)).unwrap_or_default();
-            let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name));
-            let level = u32::try_from(log.log_level).unwrap_or(8).clamp(1, 8) - 1;
-            (path.is_absolute().then_some(path), level)
-        }
+        // SAFETY: a cycle has a log for as long as it lives.
+        let log: Live<'a, ngx_log_t> = unsafe { Live::to(self.0.log) };
+        // Its file has a name, which is empty for standard error.
+        let (name, level) =
+            (log.file().map(|file| file.name()).unwrap_or_default(), log.get(|log| log.log_level));
+        let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name));
+        let level = u32::try_from(level).unwrap_or(8).clamp(1, 8) - 1;
+        (path.is_absolute().then_some(path), level)
     }
 
     /// How many workers there are; 1 for a server without a master.
     pub fn workers(self) -> u32 {
-        // SAFETY: the core module's configuration, at its index.
-        unsafe {
-            let index = ngx_core_module.index;
-            let core: *const ngx_core_conf_t = (*self.0.conf_ctx.add(index)).cast();
-            let single = ngx_process == NGX_PROCESS_SINGLE as ngx_uint_t;
-            core.as_ref()
-                .filter(|_| !single)
-                .map_or(1, |core| u32::try_from(core.worker_processes).unwrap_or(1).max(1))
-        }
+        let single = process() == NGX_PROCESS_SINGLE as ngx_uint_t;
+        let core = self.core_conf().filter(|_| !single);
+        core.map_or(1, |core| u32::try_from(core.worker_processes).unwrap_or(1).max(1))
     }
 }

@@ -14,11 +14,13 @@ mod connection;
 pub mod cycle;
 pub mod environment;
 pub mod links;
+mod live;
 pub mod location;
 pub mod module;
 pub mod peer;
 pub mod pipe;
 mod pool;
+mod probe;
 mod receive;
 pub mod request;
 pub mod request_body;
@@ -51,6 +53,11 @@ pub const DONE: Code = nginx_sys::NGX_DONE as Code;
 pub const DECLINED: Code = nginx_sys::NGX_DECLINED as Code;
 /// nginx's `NGX_HTTP_SPECIAL_RESPONSE`: from here on a result is a status.
 pub const SPECIAL_RESPONSE: Code = nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as Code;
+
+/// A constant as a string of nginx's, which is never written to.
+const fn text(text: &'static std::ffi::CStr) -> ngx_str_t {
+    ngx_str_t { len: text.to_bytes().len(), data: text.as_ptr().cast_mut().cast() }
+}
 
 /// Borrows a string of nginx's for as long as its owner is borrowed.
 ///

@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 use std::io::{ErrorKind, IoSliceMut};
+use std::os::fd::OwnedFd;
 
-use nginx_sys::{ngx_connection_t, ngx_post_event, ngx_posted_next_events};
+use nginx_sys::{ngx_connection_t, ngx_event_t, ngx_posted_next_events};
 use shared::ffi::recv::{Received, recv};
 
-use super::connection::ConnectionExt;
-use super::upstream_callbacks::{self, Callbacks};
+use super::live::Live;
 use super::{AGAIN, ERROR};
 
 /// So many bytes are received from a connection before the event loop looks after its others: what comes may
@@ -21,8 +21,8 @@ thread_local! {
 }
 
 /// Notes that so many bytes came, and how many they are by now.
-fn count(c: &ngx_connection_t, bytes: usize) -> usize {
-    let number = std::ptr::from_ref(c).addr();
+fn count(c: Live<'_, ngx_connection_t>, bytes: usize) -> usize {
+    let number = c.as_ptr().addr();
     let before = match LAST.get() {
         (last, before) if last == number => before,
         _ => 0,
@@ -32,47 +32,39 @@ fn count(c: &ngx_connection_t, bytes: usize) -> usize {
     count
 }
 
-/// Has a connection, whose data is a request with a `T`, received as this file does.
-pub(super) fn take_over<T: Callbacks>(c: &mut ngx_connection_t) {
-    c.recv = Some(upstream_callbacks::receive::<T>);
-    c.recv_chain = Some(upstream_callbacks::receive_chain::<T>);
-}
-
-/// Receives, and hands descriptors to the state of the request.
+/// Receives, and hands over descriptors that came, and whether the system dropped some.
 pub(super) fn receive(
-    c: &mut ngx_connection_t,
+    c: Live<'_, ngx_connection_t>,
     into: &mut [IoSliceMut<'_>],
-    state: &mut impl Callbacks,
+    take_descriptors: impl FnOnce(Vec<OwnedFd>, bool),
 ) -> isize {
     if count(c, 0) >= MAX_IN_TURN {
         LAST.set((0, 0));
-        c.read_event().set_ready(0);
-        // SAFETY: the event of an open connection, which is taken out of the queue when that is closed.
-        // nginx makes it ready in its next turn.
-        unsafe { ngx_post_event(c.read_event(), &raw mut ngx_posted_next_events) };
+        c.read().set_ready(false);
+        c.read().post(&raw mut ngx_posted_next_events);
         return AGAIN;
     }
     match recv(c.socket(), into, 0) {
         Ok(Received { length: 0, .. }) => {
-            c.read_event().set_ready(0);
-            c.read_event().set_eof(1);
+            c.read().set_ready(false);
+            c.read().set(1, ngx_event_t::set_eof);
             0
         }
         Ok(Received { length, descriptors, is_truncated, .. }) => {
             count(c, length);
             if is_truncated || !descriptors.is_empty() {
-                state.receive_descriptors(descriptors, is_truncated);
+                take_descriptors(descriptors, is_truncated);
             }
             isize::try_from(length).unwrap_or(ERROR)
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             LAST.set((0, 0));
-            c.read_event().set_ready(0);
+            c.read().set_ready(false);
             AGAIN
         }
         Err(_) => {
-            c.read_event().set_ready(0);
-            c.read_event().set_error(1);
+            c.read().set_ready(false);
+            c.read().set(1, ngx_event_t::set_error);
             ERROR
         }
     }

@@ -2,15 +2,16 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
-use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_http_block_reading, ngx_http_client_body_handler_pt,
-    ngx_http_discard_request_body, ngx_http_read_client_request_body, ngx_http_read_unbuffered_request_body,
-    ngx_http_request_body_t, ngx_http_test_reading, ngx_post_event, ngx_posted_events,
+    ngx_buf_t, ngx_http_block_reading, ngx_http_client_body_handler_pt, ngx_http_discard_request_body,
+    ngx_http_read_client_request_body, ngx_http_read_unbuffered_request_body, ngx_http_request_t,
+    ngx_http_test_reading, ngx_posted_events,
 };
 
 use super::Code;
+use super::links::Chain;
+use super::live::Live;
 use super::request::Request;
 
 /// A part of a body that nginx has read.
@@ -31,75 +32,55 @@ impl Part<'_> {
     }
 }
 
-struct Links(*mut ngx_chain_t);
-
-impl Iterator for Links {
-    type Item = *mut ngx_buf_t;
-
-    fn next(&mut self) -> Option<*mut ngx_buf_t> {
-        // SAFETY: the links of a body's chain live as long as the request.
-        let link = unsafe { self.0.as_ref() }?;
-        self.0 = link.next;
-        Some(link.buf)
-    }
-}
-
-/// # Safety
-/// `buffer` is of a living request's body.
-unsafe fn part_of<'r>(buffer: *mut ngx_buf_t) -> Part<'r> {
-    // SAFETY: the caller's promise; nginx keeps `pos` to `last` and the file valid.
-    unsafe {
-        let buffer = &*buffer;
-        if buffer.in_file() != 0 && !buffer.file.is_null() {
-            let from = u64::try_from(buffer.file_pos).unwrap_or(0);
-            let to = u64::try_from(buffer.file_last).unwrap_or(0);
-            return Part::File(BorrowedFd::borrow_raw((*buffer.file).fd), from, to.saturating_sub(from));
+impl<'r> Live<'r, ngx_buf_t> {
+    /// What nginx has read.
+    fn as_part(self) -> Part<'r> {
+        match self.file_range() {
+            Some((file, from, to)) => {
+                let (from, to) = (u64::try_from(from).unwrap_or(0), u64::try_from(to).unwrap_or(0));
+                Part::File(file, from, to.saturating_sub(from))
+            }
+            None => Part::Memory(self.bytes()),
         }
-        let length = usize::try_from(buffer.last.offset_from(buffer.pos)).unwrap_or(0);
-        Part::Memory(if length == 0 { &[] } else { std::slice::from_raw_parts(buffer.pos, length) })
     }
 }
 
 impl Request {
-    fn body(&self) -> Option<NonNull<ngx_http_request_body_t>> {
-        NonNull::new(self.get().request_body)
-    }
-
     /// Whether the client sends it in chunks, without a length (for HTTP/2: without a length).
     pub fn has_chunked_body(&self) -> bool {
-        self.get().headers_in.chunked() != 0
+        self.get(|request| request.headers_in.chunked()) != 0
     }
 
     /// The length of the body as its field says it; nginx has refused what is no number.
     pub fn content_length(&self) -> Option<u64> {
-        u64::try_from(self.get().headers_in.content_length_n).ok()
+        u64::try_from(self.get(|request| request.headers_in.content_length_n)).ok()
     }
 
     /// Whether somebody began with the body already: another location that this request was redirected from.
     pub fn body_was_begun(&self) -> bool {
-        !self.get().request_body.is_null() || self.get().discard_body() != 0
+        self.get(|request| !request.request_body.is_null() || request.discard_body() != 0)
     }
 
     /// Whether a body that was begun unbuffered is not complete.
     pub fn is_reading_body(&self) -> bool {
-        self.get().reading_body() != 0
+        self.get(|request| request.reading_body()) != 0
     }
 
     /// Whether the body is handed on as it comes.
     pub fn is_unbuffered(&self) -> bool {
-        self.get().request_body_no_buffering() != 0
+        self.get(|request| request.request_body_no_buffering()) != 0
     }
 
     /// Whether the client waits to be told that it may send the body.
     pub fn expects_continue(&self) -> bool {
-        !self.get().headers_in.expect.is_null() && self.get().expect_tested() == 0
+        self.get(|request| !request.headers_in.expect.is_null() && request.expect_tested() == 0)
     }
 
     /// Begins to read the body; `then` is called when all of it is there, or, `unbuffered`, when reading has
     /// begun.
     pub fn read_client_body(self, unbuffered: bool, then: ngx_http_client_body_handler_pt) -> Code {
         if unbuffered {
-            self.change(|request| request.set_request_body_no_buffering(1));
+            self.set(1, ngx_http_request_t::set_request_body_no_buffering);
         }
         // SAFETY: the request lives.
         unsafe { ngx_http_read_client_request_body(self.raw(), then) }
@@ -113,10 +94,8 @@ impl Request {
 
     /// What nginx has read and still keeps.
     pub fn body_parts(&self) -> impl Iterator<Item = Part<'_>> {
-        // SAFETY: the body, and each of its buffers, lives as long as the request.
-        let first = self.body().map_or(std::ptr::null_mut(), |body| unsafe { body.as_ref().bufs });
-        // SAFETY: as above.
-        Links(first).map(|buffer| unsafe { part_of(buffer) })
+        let body = self.live().request_body();
+        Chain::new(body.and_then(Live::bufs)).buffers().map(Live::as_part)
     }
 
     /// Whether nothing of the body lies in a file.
@@ -128,40 +107,30 @@ impl Request {
     /// file that cannot be read. One lies there where HTTP/2 had the whole body already, which it has room
     /// for in memory, and `client_body_in_file_only` is on.
     pub fn take_body_parts(&self, mut take: impl FnMut(&[u8])) -> bool {
-        let Some(mut body) = self.body() else { return true };
-        let pool = self.pool();
+        let Some(body) = self.live().request_body() else { return true };
+        let chain = Chain::new(body.bufs());
+        body.set(std::ptr::null_mut(), |body, none| body.bufs = none);
         let mut whole = true;
-        // SAFETY: the links are of the request's pool; a used buffer is one whose `pos` is its `last`, and a
-        // used link goes back to the pool (`ngx_free_chain`).
-        unsafe {
-            let mut link = std::mem::replace(&mut body.as_mut().bufs, std::ptr::null_mut());
-            while !link.is_null() {
-                match part_of((*link).buf) {
+        for link in chain.links() {
+            if let Some(buffer) = link.buf() {
+                match buffer.as_part() {
                     Part::Memory(bytes) => take(bytes),
                     Part::File(file, from, length) => match read_part(file, from, length) {
                         Ok(bytes) => take(&bytes),
                         Err(_) => whole = false,
                     },
                 }
-                (*(*link).buf).pos = (*(*link).buf).last;
-                let used = link;
-                link = (*link).next;
-                (*used).next = (*pool).chain;
-                (*pool).chain = used;
+                // A used buffer is one whose `pos` is its `last`.
+                buffer.set((), |buffer, ()| buffer.pos = buffer.last);
             }
+            self.pool().free_link(link);
         }
         whole
     }
 
     /// Stops the clock of `client_body_timeout` while nobody wants to read.
     pub fn stop_read_timer(self) {
-        // SAFETY: a connection has its two events.
-        unsafe {
-            let event = self.connection_ref().read;
-            if (*event).timer_set() != 0 {
-                nginx_sys::ngx_del_timer(event);
-            }
-        }
+        self.live().connection().read().stop_timer();
     }
 
     /// Watches for a client that goes away, now that it has nothing more to say.
@@ -174,15 +143,10 @@ impl Request {
     /// it may have been the connection's end.
     pub fn post_read(self) {
         // A stream of HTTP/2 has an event that nobody reads.
-        if !self.is_main() || !self.get().stream.is_null() {
-            return;
-        }
-        // SAFETY: a connection has its two events; nginx takes them out of the queue when it closes it.
-        unsafe {
-            let event = self.connection_ref().read;
-            if (*event).ready() != 0 {
-                ngx_post_event(event, &raw mut ngx_posted_events);
-            }
+        let is_stream = self.get(|request| !request.stream.is_null());
+        let event = self.live().connection().read();
+        if self.is_main() && !is_stream && event.get(|event| event.ready()) != 0 {
+            event.post(&raw mut ngx_posted_events);
         }
     }
 
@@ -196,10 +160,8 @@ impl Request {
     /// connection is not kept.
     pub fn discard_body(self) -> Code {
         if self.expects_continue() {
-            self.change(|request| {
-                request.set_expect_tested(1);
-                request.set_keepalive(0);
-            });
+            self.set(1, ngx_http_request_t::set_expect_tested);
+            self.set(0, ngx_http_request_t::set_keepalive);
         }
         // SAFETY: the request lives.
         unsafe { ngx_http_discard_request_body(self.raw()) }
@@ -208,17 +170,17 @@ impl Request {
     /// Has the connection closed behind the response, whatever the client sends until then, which is read and
     /// thrown away (`lingering_close`).
     pub fn close_behind_response(self) {
-        self.change(|request| {
-            request.set_keepalive(0);
-            request.set_lingering_close(1);
-        });
+        self.set(0, ngx_http_request_t::set_keepalive);
+        self.set(1, ngx_http_request_t::set_lingering_close);
     }
 
     /// Says, before the head leaves, that a connection whose client still waits for `100 Continue` is not
     /// kept.
     pub fn close_if_expecting(self) {
-        if self.expects_continue() && self.get().http_version < nginx_sys::NGX_HTTP_VERSION_20 as usize {
-            self.change(|request| request.set_keepalive(0));
+        if self.expects_continue()
+            && self.get(|request| request.http_version) < nginx_sys::NGX_HTTP_VERSION_20 as usize
+        {
+            self.set(0, ngx_http_request_t::set_keepalive);
         }
     }
 }

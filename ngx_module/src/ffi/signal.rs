@@ -7,6 +7,9 @@
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use libc::{c_int, c_void, siginfo_t};
+use nix::unistd::{Pid, gettid};
+
+use super::zeroed::Zeroed;
 
 /// The signals that nginx handles (`src/os/unix/ngx_process.c`); SIGCHLD is the applications'.
 const SIGNALS: [c_int; 9] = [
@@ -27,11 +30,10 @@ static ORIGINAL: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
 type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
 fn current(signal: c_int) -> Option<libc::sigaction> {
-    // SAFETY: zeroes are a sigaction; the kernel fills it.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        (libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0).then_some(action)
-    }
+    let mut action = libc::sigaction::zeroed();
+    // SAFETY: the kernel fills a sigaction.
+    let code = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    (code == 0).then_some(action)
 }
 
 fn set(signal: c_int, action: &libc::sigaction) {
@@ -55,12 +57,9 @@ pub fn keeping<R>(start: impl FnOnce() -> R) -> R {
 /// Wraps nginx's handlers with `handler`, and leaves SIGCHLD to the applications: nginx's handler would reap
 /// their children.
 pub fn wrap(handler: Handler) {
-    // SAFETY: getpid has no precondition; zeroes are a sigaction with the default handling.
-    let default: libc::sigaction = unsafe {
-        WORKER.store(libc::getpid(), Ordering::Relaxed);
-        std::mem::zeroed()
-    };
-    set(libc::SIGCHLD, &default);
+    WORKER.store(Pid::this().as_raw(), Ordering::Relaxed);
+    // All zeroes: the default.
+    set(libc::SIGCHLD, &libc::sigaction::zeroed());
     for signal in SIGNALS {
         let Some(mut action) = current(signal) else { continue };
         if action.sa_sigaction == libc::SIG_DFL || action.sa_sigaction == libc::SIG_IGN {
@@ -81,30 +80,30 @@ pub fn wrap(handler: Handler) {
 /// # Safety
 /// The kernel handed these over.
 pub unsafe fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: only calls that are allowed in a signal handler; the original was a handler of nginx's with
-    // three arguments (nginx sets SA_SIGINFO).
-    unsafe {
-        let own = libc::getpid();
-        if own != WORKER.load(Ordering::Relaxed) {
+    let own = Pid::this().as_raw();
+    if own != WORKER.load(Ordering::Relaxed) {
+        // SAFETY: both are allowed in a signal handler.
+        unsafe {
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
-            return;
         }
-        if libc::syscall(libc::SYS_gettid) != libc::c_long::from(own) {
-            libc::syscall(libc::SYS_tgkill, own, own, signal);
-            return;
-        }
-        let original = ORIGINAL.get(signal as usize).map_or(0, |original| original.load(Ordering::Relaxed));
-        if original != 0 {
-            std::mem::transmute::<usize, Handler>(original)(signal, info, context);
-        }
+        return;
+    }
+    if !on_main_thread() {
+        // SAFETY: allowed in a signal handler, as is every system call.
+        unsafe { libc::syscall(libc::SYS_tgkill, own, own, signal) };
+        return;
+    }
+    let original = ORIGINAL.get(signal as usize).map_or(0, |original| original.load(Ordering::Relaxed));
+    if original != 0 {
+        // SAFETY: a handler of nginx's with three arguments (nginx sets SA_SIGINFO), and the kernel's own.
+        unsafe { std::mem::transmute::<usize, Handler>(original)(signal, info, context) };
     }
 }
 
 /// Whether the calling thread is the process's first, which runs nginx's loop.
 pub fn on_main_thread() -> bool {
-    // SAFETY: no preconditions.
-    unsafe { libc::syscall(libc::SYS_gettid) == libc::c_long::from(libc::getpid()) }
+    gettid() == Pid::this()
 }
 
 /// Makes `exit` leave at once from here on: threads of Python still run, and destructors would pull the

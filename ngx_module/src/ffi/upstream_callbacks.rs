@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
-use std::ptr::NonNull;
 
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_connection_t, ngx_event_free_peer_pt, ngx_event_get_peer_pt,
@@ -18,17 +17,18 @@ use nginx_sys::{
 use shared::ffi::guard::guard;
 
 use super::links::{Chain, tag};
-use super::peer::ConnectionId;
+use super::live::Live;
+use super::peer::IdleOwner;
 use super::pipe::Pipe;
 use super::request::Request;
 use super::request_buffers::RequestBuffers;
 use super::upstream::Upstream;
-use super::upstream_conf::{Caches, Timeouts, UpstreamConf, text};
+use super::upstream_conf::{Caches, PeerInit, Timeouts, UpstreamConf};
 use super::zeroed::Zeroed;
-use super::{Code, DONE, ERROR, OK, SPECIAL_RESPONSE, receive};
+use super::{Code, DONE, ERROR, OK, SPECIAL_RESPONSE, receive, text};
 
 /// What nginx asks of a module with an upstream, under nginx's own names.
-pub trait Callbacks: Sized + 'static {
+pub trait Callbacks: IdleOwner + Sized {
     /// What `$upstream_addr` and messages of nginx's show before an address.
     const SCHEMA: &'static CStr;
     /// The configuration of the request's location.
@@ -64,8 +64,6 @@ pub trait Callbacks: Sized + 'static {
     fn free_peer(&mut self, upstream: &mut Upstream<'_>);
     /// Takes descriptors that came with bytes of the response; `is_truncated` where the system dropped some.
     fn receive_descriptors(&mut self, files: Vec<OwnedFd>, is_truncated: bool);
-    /// A connection that is kept ended, or something came over it.
-    fn idle_ended(connection: ConnectionId);
 }
 
 /// The state of a request on its way to an upstream, which its pool frees.
@@ -79,7 +77,7 @@ struct Held<T> {
 struct Head {
     request: Request,
     /// nginx's configuration for this request, before a try changed it.
-    conf: NonNull<UpstreamConf>,
+    conf: Live<'static, UpstreamConf>,
     get: ngx_event_get_peer_pt,
     free: ngx_event_free_peer_pt,
 }
@@ -97,40 +95,41 @@ pub fn begin<T: Callbacks>(request: Request, streamed: bool, timeouts: Option<Ti
 fn create<T: Callbacks>(request: Request, timeouts: Option<Timeouts>, state: T) -> Option<()> {
     let (conf, caches) = (T::conf(&request)?, T::caches(&request)?.as_ptr());
     let buffering = conf.get().buffering != 0;
+    // SAFETY: the location's configuration lives as long as the request.
+    let of_location = unsafe { Live::to(std::ptr::from_ref(conf).cast_mut()) };
     let conf = match timeouts {
-        Some(timeouts) => request.place(conf.with_timeouts(timeouts))?,
-        None => NonNull::from(conf),
+        Some(timeouts) => request.pool().alloc(conf.with_timeouts(timeouts))?,
+        None => of_location,
     };
-    let pipe = request.place(ngx_event_pipe_t::zeroed())?.as_ptr();
+    let pipe = request.pool().alloc(ngx_event_pipe_t::zeroed())?;
     let head = Head { request, conf, get: Some(get_peer::<T>), free: Some(free_peer::<T>) };
     let inner = RefCell::new((state, RequestBuffers::new(request)));
-    // SAFETY: the request lives; what is placed in its pool lives as long, and the configuration at least.
-    let (u, pipe, conf) = unsafe {
-        if ngx_http_upstream_create(request.raw()) != OK || !T::is_usable(&request) {
-            return None;
-        }
-        ((*request.raw()).upstream.as_mut()?, &mut *pipe, conf.as_ref())
-    };
-    let held: *mut c_void = request.own(Held { head, inner })?.cast();
-    u.schema = text(T::SCHEMA);
-    u.output.tag = tag();
-    u.conf = conf.as_ptr();
-    u.caches = caches;
-    u.create_key = Some(create_key::<T>);
-    u.create_request = Some(create_request::<T>);
-    u.reinit_request = Some(reinit_request::<T>);
-    u.process_header = Some(process_header::<T>);
-    u.abort_request = Some(abort_request::<T>);
-    u.finalize_request = Some(finalize_request::<T>);
-    u.set_buffering(buffering.into());
-    u.input_filter_init = Some(input_filter_init::<T>);
-    u.input_filter = Some(input_filter::<T>);
-    u.input_filter_ctx = held;
-    u.output.output_filter = Some(output_filter::<T>);
-    u.output.filter_ctx = held;
-    pipe.input_filter = Some(pipe_input_filter::<T>);
-    pipe.input_ctx = held;
-    u.pipe = pipe;
+    // SAFETY: the request lives.
+    if unsafe { ngx_http_upstream_create(request.raw()) } != OK || !T::is_usable(&request) {
+        return None;
+    }
+    let held = request.pool().own(Held { head, inner })?.as_ptr().cast();
+    pipe.set(held, |pipe, held| {
+        pipe.input_filter = Some(pipe_input_filter::<T>);
+        pipe.input_ctx = held;
+    });
+    let made = (held, pipe.as_ptr(), conf.as_ptr().cast(), caches, buffering);
+    request.live().upstream()?.set(made, |u, (held, pipe, conf, caches, buffering)| {
+        u.schema = text(T::SCHEMA);
+        u.output.tag = tag();
+        (u.conf, u.caches, u.pipe) = (conf, caches, pipe);
+        u.create_key = Some(create_key::<T>);
+        u.create_request = Some(create_request::<T>);
+        u.reinit_request = Some(reinit_request::<T>);
+        u.process_header = Some(process_header::<T>);
+        u.abort_request = Some(abort_request::<T>);
+        u.finalize_request = Some(finalize_request::<T>);
+        u.set_buffering(u32::from(buffering));
+        u.input_filter_init = Some(input_filter_init::<T>);
+        u.input_filter = Some(input_filter::<T>);
+        u.output.output_filter = Some(output_filter::<T>);
+        (u.input_filter_ctx, u.output.filter_ctx) = (held, held);
+    });
     Some(())
 }
 
@@ -148,21 +147,21 @@ pub(super) unsafe fn with<T, R>(
     let Some(held) = (unsafe { held.cast::<Held<T>>().as_ref() }) else { return fallback };
     let request = held.head.request;
     // SAFETY: the location's, or a copy in the request's pool; neither is written to.
-    let conf = unsafe { held.head.conf.as_ref() };
-    let Some(raw) = NonNull::new(request.get().upstream) else { return fallback };
+    let conf = unsafe { &*held.head.conf.as_ptr() };
+    let Some(upstream) = request.live().upstream() else { return fallback };
     let Ok(mut inner) = held.inner.try_borrow_mut() else { return fallback };
     let (state, buffers) = &mut *inner;
-    call(state, &mut Upstream::new(raw, request, conf, buffers))
+    call(state, &mut Upstream::new(upstream, request, conf, buffers))
 }
 
 /// What [`begin`] left with a request.
 ///
 /// # Safety
 /// `r` is null or a living request.
-pub(super) unsafe fn held_of(r: *const ngx_http_request_t) -> *mut c_void {
+pub(super) unsafe fn held_of(r: *mut ngx_http_request_t) -> *mut c_void {
     // SAFETY: the caller's promise.
-    let upstream = unsafe { r.as_ref().and_then(|r| r.upstream.as_ref()) };
-    upstream.map_or(std::ptr::null_mut(), |upstream| upstream.input_filter_ctx)
+    let upstream = unsafe { Live::new(r) }.and_then(Live::upstream);
+    upstream.map_or(std::ptr::null_mut(), |upstream| upstream.get(|u| u.input_filter_ctx))
 }
 
 /// The functions that nginx calls: how C sees each, whose state it is about, and what is called.
@@ -198,13 +197,13 @@ entries! {
         held => |state, upstream| state.input_filter(upstream, usize::try_from(bytes).unwrap_or(0));
     pipe_input_filter(pipe: *mut ngx_event_pipe_t, buffer: *mut ngx_buf_t) -> ngx_int_t = ERROR;
         (*pipe).input_ctx => |state, upstream| {
-            let pipe = Pipe::new(upstream.request(), pipe, buffer);
-            pipe.map_or(ERROR, |mut pipe| pipe.filter(|pipe| state.pipe_input_filter(pipe)))
+            let mut pipe = Pipe::new(upstream.request(), Live::to(pipe), Live::to(buffer));
+            pipe.filter(|pipe| state.pipe_input_filter(pipe))
         };
     output_filter(held: *mut c_void, chain: *mut ngx_chain_t) -> ngx_int_t = ERROR;
         held => |state, upstream| {
-            let _ = upstream.connection().map(receive::take_over::<T>);
-            state.output_filter(upstream, Chain::new(chain))
+            let _ = upstream.connection().map(take_over::<T>);
+            state.output_filter(upstream, Chain::new(Live::new(chain)))
         };
     get_peer(_peer: *mut ngx_peer_connection_t, held: *mut c_void) -> ngx_int_t = ERROR;
         held => |state, upstream| state.get_peer(upstream);
@@ -213,30 +212,40 @@ entries! {
     receive(c: *mut ngx_connection_t, into: *mut u8, size: usize) -> isize = ERROR;
         held_of((*c).data.cast()) => |state, _| {
             let into = IoSliceMut::new(std::slice::from_raw_parts_mut(into, size));
-            receive::receive(&mut *c, &mut [into], state)
+            receive::receive(Live::to(c), &mut [into], |files, cut| state.receive_descriptors(files, cut))
         };
     receive_chain(c: *mut ngx_connection_t, chain: *mut ngx_chain_t, limit: off_t) -> isize = ERROR;
         held_of((*c).data.cast()) => |state, _| {
-            receive::receive(&mut *c, &mut Chain::new(chain).room(limit), state)
+            let mut room = Chain::new(Live::new(chain)).room(limit);
+            receive::receive(Live::to(c), &mut room, |files, cut| state.receive_descriptors(files, cut))
         };
 }
 
+/// Has a connection, whose data is a request with a `T`, received by `receive` and `receive_chain`.
+fn take_over<T: Callbacks>(c: Live<'_, ngx_connection_t>) {
+    c.set((), |c, ()| {
+        c.recv = Some(receive::<T>);
+        c.recv_chain = Some(receive_chain::<T>);
+    });
+}
+
+/// The peers of every upstream of this module's.
+pub const PEERS: PeerInit = PeerInit(peer_init);
+
 /// Prepares a request's peer: `peer.init` of the one upstream that all groups are ([`super::upstream_conf`]).
-pub(super) unsafe extern "C" fn peer_init(
+unsafe extern "C" fn peer_init(
     r: *mut ngx_http_request_t,
     _: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
     guard("peer_init", ERROR, || {
-        // SAFETY: nginx's own, and alive; `create` made the state, which begins with its head, and the
-        // configuration lives as long.
-        unsafe {
-            let held = held_of(r);
-            let (Some(head), Some(u)) = (held.cast::<Head>().as_ref(), (*r).upstream.as_mut()) else {
-                return ERROR;
-            };
-            (u.peer.get, u.peer.free, u.peer.data) = (head.get, head.free, held);
-            u.peer.tries = head.conf.as_ref().get().next_upstream_tries;
-        }
+        // SAFETY: nginx's own, and alive.
+        let (held, u) = unsafe { (held_of(r), Live::new(r).and_then(Live::upstream)) };
+        // SAFETY: `create` made the state, which begins with its head and lives as long as the request.
+        let (Some(head), Some(u)) = (unsafe { held.cast::<Head>().as_ref() }, u) else { return ERROR };
+        let tries = head.conf.get(|conf| conf.get().next_upstream_tries);
+        u.peer().set((head.get, head.free, held, tries), |peer, (get, free, held, tries)| {
+            (peer.get, peer.free, peer.data, peer.tries) = (get, free, held, tries);
+        });
         OK
     })
 }

@@ -4,21 +4,28 @@ use std::ffi::CStr;
 use std::ptr::null_mut;
 
 use nginx_sys::{
-    ngx_array_t, ngx_bufs_t, ngx_hash_init_t, ngx_http_script_compile_t, ngx_http_upstream_conf_t,
-    ngx_http_upstream_srv_conf_t, ngx_path_init_t, ngx_str_t,
+    ngx_array_t, ngx_bufs_t, ngx_hash_init_t, ngx_http_request_t, ngx_http_script_compile_t,
+    ngx_http_upstream_conf_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_path_init_t, ngx_str_t,
 };
 
-use super::OK;
 use super::conf::{Conf, Refusal};
+use super::cycle;
 use super::links::tag;
-use super::upstream_callbacks::peer_init;
+use super::live::pointer;
 use super::upstream_directives::{DIRECTIVES, Field, unset_pointer};
 use super::zeroed::Zeroed;
+use super::{OK, text};
 
 /// nginx's own configuration of an upstream.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct UpstreamConf(ngx_http_upstream_conf_t);
+
+/// The function that prepares a request's peer (`peer.init`).
+#[derive(Clone, Copy)]
+pub struct PeerInit(
+    pub(super) unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t,
+);
 
 /// What a location's process group says, where the location does not.
 #[derive(Clone, Copy, Debug)]
@@ -207,7 +214,7 @@ impl UpstreamConf {
     /// Turns `wsgi_cache` on, with the zone of a name (`ngx_shared_memory_add`). `None` when nginx refuses
     /// it, which was logged.
     pub fn set_cache_zone(&mut self, conf: &Conf<'_>, name: &[u8]) -> Option<()> {
-        let mut name = conf.copy(name)?;
+        let mut name = conf.pool().copy(name)?;
         // SAFETY: nginx's own, during the callback; the name lives as long as the configuration.
         let zone = unsafe { nginx_sys::ngx_shared_memory_add(conf.raw(), &raw mut name, 0, tag()) };
         self.0.set_cache(1);
@@ -235,30 +242,35 @@ impl UpstreamConf {
     /// it, which was logged.
     pub fn set_store_path(&mut self, conf: &Conf<'_>, path: &[u8]) -> Option<()> {
         // nginx wants the end of the path to be part of it.
-        let mut path = conf.copy(&[path, b"\0"].concat())?;
-        // SAFETY: zeroes are an empty request to compile; the path and what is compiled are of the
-        // configuration's pool.
-        unsafe {
-            let mut compile = ngx_http_script_compile_t::zeroed();
-            compile.cf = conf.raw();
-            compile.source = &raw mut path;
-            compile.lengths = &raw mut self.0.store_lengths;
-            compile.values = &raw mut self.0.store_values;
+        let mut path = conf.pool().copy(&[path, b"\0"].concat())?;
+        let mut compile = ngx_http_script_compile_t {
+            cf: conf.raw(),
+            source: &raw mut path,
+            lengths: &raw mut self.0.store_lengths,
+            values: &raw mut self.0.store_values,
+            ..ngx_http_script_compile_t::zeroed()
+        };
+        compile.set_complete_lengths(1);
+        compile.set_complete_values(1);
+        // SAFETY: the path is of the configuration's pool, where nginx puts what is compiled as well; what is
+        // left is looked at for the call only.
+        let code = unsafe {
             compile.variables = nginx_sys::ngx_http_script_variables_count(&raw mut path);
-            compile.set_complete_lengths(1);
-            compile.set_complete_values(1);
-            (nginx_sys::ngx_http_script_compile(&raw mut compile) == OK).then_some(())
-        }
+            nginx_sys::ngx_http_script_compile(&raw mut compile)
+        };
+        (code == OK).then_some(())
     }
 
     /// Sets what no directive is about, behind all merging and defaulting. nginx looks at `outer` for the
-    /// headers to hide. `None` when nginx refuses something, which was logged.
+    /// headers to hide, and has `peers` find whom a request is sent to. `None` when nginx refuses something,
+    /// which was logged.
     pub fn finish(
         &mut self,
         outer: &Self,
         conf: &Conf<'_>,
         intercept_errors: bool,
         hidden_headers: &[&'static CStr],
+        peers: PeerInit,
     ) -> Option<()> {
         let inner = &mut self.0;
         if switch(inner.cache()).is_none() {
@@ -277,8 +289,8 @@ impl UpstreamConf {
         inner.module = text(c"wsgi");
         // The upstream has no servers: its peers are ours to find.
         let mut upstream = ngx_http_upstream_srv_conf_t::zeroed();
-        upstream.peer.init = Some(peer_init);
-        inner.upstream = conf.place_in_pool(upstream)?.as_ptr();
+        upstream.peer.init = Some(peers.0);
+        inner.upstream = conf.pool().alloc(upstream)?.as_ptr();
         self.finish_paths(conf)?;
         self.hide_headers(outer, conf, hidden_headers)
     }
@@ -300,14 +312,16 @@ impl UpstreamConf {
         hidden.push(ngx_str_t::empty());
         // nginx writes to it only to share what it makes, which a copy does without.
         let mut outer = outer.0;
-        // SAFETY: nginx's own, during the callback; all zeroes is an empty request for a hash, and the names
-        // live for ever.
+        let mut hash = ngx_hash_init_t {
+            max_size: 512,
+            bucket_size: 128,
+            name: c"wsgi_hide_headers_hash".as_ptr().cast_mut(),
+            ..ngx_hash_init_t::zeroed()
+        };
+        let (inner, outer) = (&raw mut self.0, &raw mut outer);
+        let hidden = hidden.as_mut_ptr();
+        // SAFETY: nginx's own, during the callback; the names live for ever.
         let code = unsafe {
-            let mut hash = ngx_hash_init_t::zeroed();
-            (hash.max_size, hash.bucket_size) = (512, 128);
-            hash.name = c"wsgi_hide_headers_hash".as_ptr().cast_mut();
-            let (inner, outer) = (&raw mut self.0, &raw mut outer);
-            let hidden = hidden.as_mut_ptr();
             nginx_sys::ngx_http_upstream_hide_headers_hash(conf.raw(), inner, outer, hidden, &raw mut hash)
         };
         (code == OK).then_some(())
@@ -316,12 +330,7 @@ impl UpstreamConf {
 
 /// How much memory a page has.
 pub fn page_size() -> usize {
-    // SAFETY: set before any configuration is read.
-    unsafe { nginx_sys::ngx_pagesize }
-}
-
-pub(super) const fn text(text: &'static CStr) -> ngx_str_t {
-    ngx_str_t { len: text.to_bytes().len(), data: text.as_ptr().cast_mut().cast() }
+    cycle::pagesize()
 }
 
 /// What `wsgi_cache_path` declares: nginx's array of a module's caches.
@@ -330,14 +339,13 @@ pub struct Caches(std::cell::UnsafeCell<ngx_array_t>);
 impl Conf<'_> {
     /// An array for nginx's caches (`ngx_array_init`).
     pub fn caches(&self) -> Caches {
-        let (count, size) = (4, size_of::<*mut std::ffi::c_void>());
-        // SAFETY: the pool lives; nginx looks at `nelts` before any element.
-        let (pool, elts) = unsafe {
-            let pool = (*self.raw()).pool;
-            (pool, nginx_sys::ngx_palloc(pool, count * size))
-        };
-        let nalloc = if elts.is_null() { 0 } else { count };
-        Caches::new(nginx_sys::ngx_array_t { elts, nelts: 0, size, nalloc, pool })
+        let none = [std::ptr::null_mut::<std::ffi::c_void>(); 4];
+        let (pool, size) = (self.pool(), size_of_val(&none[0]));
+        let elts = pool.alloc(none);
+        // nginx looks at `nelts` before any element.
+        let nalloc = elts.map_or(0, |_| none.len());
+        let elts = pointer(elts).cast();
+        Caches::new(ngx_array_t { elts, nelts: 0, size, nalloc, pool: pool.as_ptr() })
     }
 }
 
@@ -355,14 +363,9 @@ impl Caches {
     /// # Errors
     /// nginx refuses them.
     pub fn declare(&mut self, conf: &Conf<'_>) -> Result<(), Refusal> {
+        let array = std::ptr::from_mut(self.0.get_mut()).cast();
         // SAFETY: the setter adds a pointer to the array that it is given, which `Conf::caches` made for
         // such.
-        unsafe {
-            conf.set(
-                nginx_sys::ngx_http_file_cache_set_slot,
-                std::ptr::from_mut(self.0.get_mut()).cast(),
-                tag(),
-            )
-        }
+        unsafe { conf.set(nginx_sys::ngx_http_file_cache_set_slot, array, tag()) }
     }
 }

@@ -16,7 +16,7 @@ use nginx_sys::{
 };
 
 use super::conf::{Conf, Refusal, Setter};
-use super::upstream_conf::text;
+use super::text;
 
 /// A directive of nginx's upstreams.
 pub struct Directive {

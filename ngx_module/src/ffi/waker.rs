@@ -1,16 +1,15 @@
 //! How another thread wakes the loop: an eventfd among nginx's connections. And the timer that keeps a
 //! leaving worker alive.
 
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
-use nginx_sys::{
-    NGX_USE_CLEAR_EVENT, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_flags,
-    ngx_event_handler_pt, ngx_event_t, ngx_get_connection, ngx_handle_read_event, ngx_uint_t,
-};
+use nginx_sys::{NGX_USE_CLEAR_EVENT, ngx_connection_t, ngx_event_handler_pt, ngx_event_t, ngx_uint_t};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use shared::relay::queue::Wake;
 
-use super::OK;
+use super::cycle;
+use super::live::{Live, pointer};
+use super::zeroed::Zeroed;
 
 /// The writing end: any thread may use it, for as long as the process lives.
 #[derive(Debug)]
@@ -18,7 +17,7 @@ pub struct Waker(EventFd);
 
 /// nginx's end.
 #[derive(Debug)]
-pub struct WakeConnection(*mut ngx_connection_t);
+pub struct WakeConnection(Live<'static, ngx_connection_t>);
 
 impl Wake for Waker {
     fn wake(&self) {
@@ -43,9 +42,7 @@ impl Waker {
 
     /// Takes back what was written, where the event method would otherwise report it again and again.
     pub fn clear(&self) {
-        // SAFETY: nginx's own flags.
-        let is_reported_once = unsafe { ngx_event_flags & NGX_USE_CLEAR_EVENT as ngx_uint_t != 0 };
-        if !is_reported_once {
+        if cycle::event_flags() & NGX_USE_CLEAR_EVENT as ngx_uint_t == 0 {
             let _ = self.0.read();
         }
     }
@@ -53,33 +50,26 @@ impl Waker {
 
 impl WakeConnection {
     fn open(end: OwnedFd, handler: ngx_event_handler_pt) -> std::io::Result<Self> {
-        // SAFETY: called in the worker, whose cycle has connections and an event method. The connection is
-        // closed again where it cannot be used, and with it the descriptor.
-        unsafe {
-            let log = (*ngx_cycle).log;
-            let connection = ngx_get_connection(end.as_raw_fd(), log);
-            if connection.is_null() {
-                return Err(std::io::Error::other("worker_connections are not enough"));
-            }
-            let _ = end.into_raw_fd();
-            let read = (*connection).read;
-            (*read).handler = handler;
-            (*read).log = log;
-            (*(*connection).write).log = log;
+        let log = cycle::process_log();
+        let connection = Self(Live::open(end, log)?);
+        connection.0.set_log(log);
+        connection.0.read().set(handler, |read, handler| {
+            read.handler = handler;
             // A leaving worker does not take this one for a client's.
-            (*read).set_channel(1);
-            if ngx_handle_read_event(read, 0) != OK {
-                ngx_close_connection(connection);
-                return Err(std::io::Error::other("the event method does not take an eventfd"));
-            }
-            Ok(Self(connection))
+            read.set_channel(1);
+        });
+        if connection.0.read().watch_read() {
+            Ok(connection)
+        } else {
+            connection.close();
+            Err(std::io::Error::other("the event method does not take an eventfd"))
         }
     }
 
     /// Gives the connection back to nginx.
     pub fn close(self) {
-        // SAFETY: the connection is open: closing consumes.
-        unsafe { ngx_close_connection(self.0) };
+        // SAFETY: it is open, since closing consumes, and nobody else's.
+        unsafe { self.0.close() };
     }
 }
 
@@ -90,11 +80,8 @@ pub struct Timer(Box<ngx_event_t>);
 impl Timer {
     /// A timer that calls `handler`; its `data` is never read.
     pub fn new(handler: ngx_event_handler_pt) -> Self {
-        // SAFETY: zeroes are an ngx_event_t that is in no tree.
-        let mut event: Box<ngx_event_t> = Box::new(unsafe { std::mem::zeroed() });
-        event.handler = handler;
-        // SAFETY: the cycle is set in a worker.
-        event.log = unsafe { (*ngx_cycle).log };
+        let log = pointer(cycle::process_log());
+        let mut event = Box::new(ngx_event_t { handler, log, ..ngx_event_t::zeroed() });
         event.data = (&raw mut *event).cast();
         Self(event)
     }

@@ -20,10 +20,15 @@ macro_rules! zeroed {
 zeroed! {
     nginx_sys::ngx_buf_t
     nginx_sys::ngx_event_pipe_t
+    nginx_sys::ngx_event_t
+    nginx_sys::ngx_file_t
     nginx_sys::ngx_hash_init_t
+    nginx_sys::ngx_http_compile_complex_value_t
+    nginx_sys::ngx_http_complex_value_t
     nginx_sys::ngx_http_script_compile_t
     nginx_sys::ngx_http_upstream_conf_t
     nginx_sys::ngx_http_upstream_srv_conf_t
     nginx_sys::ngx_table_elt_t
+    libc::sigaction
     libc::sockaddr_un
 }

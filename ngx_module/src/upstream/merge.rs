@@ -12,6 +12,7 @@ use nginx_sys::{
 
 use super::directives::{buffers, retry};
 use crate::ffi::conf::Conf;
+use crate::ffi::upstream_callbacks::PEERS;
 use crate::ffi::upstream_conf::{Timeouts, UpstreamConf};
 use crate::ffi::upstream_directives::BITMASK_SET;
 
@@ -60,7 +61,7 @@ pub fn set_defaults(
     }
     retry::set_defaults(inner);
     set_cache_defaults(inner);
-    inner.finish(outer, conf, intercept_errors, &HIDDEN)
+    inner.finish(outer, conf, intercept_errors, &HIDDEN, PEERS)
 }
 
 /// The defaults of what a cache answers with and for.

@@ -25,7 +25,7 @@ use shared::http::packed::Packed;
 use shared::wire::Conversation;
 
 use crate::ffi::links::Chain;
-use crate::ffi::peer::ConnectionId;
+use crate::ffi::peer::{ConnectionId, IdleOwner};
 use crate::ffi::pipe::Pipe;
 use crate::ffi::request::Request;
 use crate::ffi::upstream::{Switches, Upstream};
@@ -150,7 +150,9 @@ impl Callbacks for UpstreamRequest {
     fn receive_descriptors(&mut self, files: Vec<OwnedFd>, is_truncated: bool) {
         self.take_descriptors(files, is_truncated);
     }
+}
 
+impl IdleOwner for UpstreamRequest {
     fn idle_ended(connection: ConnectionId) {
         peer::forget(connection);
     }

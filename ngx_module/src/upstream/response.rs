@@ -10,7 +10,7 @@ use shared::wsgi::response::OwnedResponseHead;
 
 use super::{UpstreamRequest, retry};
 use crate::ffi::request::Request;
-use crate::ffi::response_headers::Slot;
+use crate::ffi::response_headers::HeaderField;
 use crate::ffi::upstream::{Switches, Upstream};
 use crate::ffi::{AGAIN, Code, ERROR, OK};
 use crate::log;
@@ -145,7 +145,7 @@ impl UpstreamRequest {
         self.is_final = true;
         // An old response has no need of it.
         if retry_after > 0 && !retry::is_answered_from_cache(upstream, status) {
-            self.request.add_header(Slot::None, b"Retry-After", retry_after.to_string().as_bytes());
+            self.request.add_header(HeaderField::Other, b"Retry-After", retry_after.to_string().as_bytes());
         }
         if !retry::is_known(status) {
             return self.answer_plainly(upstream, status);

@@ -92,7 +92,7 @@ pub fn start(conf: &Conf<'_>) -> Result<(), String> {
         return Err("it was started before in this process".to_owned());
     }
     KEEPS_SCRIPTS.store(conf.raw.keeps_scripts != 0, Ordering::Relaxed);
-    shared::ffi::guard::tell_panics_to(|message| log(Level::Critical, message.as_bytes()));
+    shared::ffi::guard::set_panic_sink(|message| log(Level::Critical, message.as_bytes()));
     let handlers = Handlers::save();
     let started = initialise(conf.program);
     handlers.restore();

@@ -4,16 +4,16 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-static TOLD: OnceLock<fn(&str)> = OnceLock::new();
+static PANIC_SINK: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Says where the guard tells about a panic. The first word counts; a server module says it when it is
-/// loaded.
-pub fn tell_panics_to(tell: fn(&str)) {
-    let _ = TOLD.set(tell);
+/// Sets what the guard hands the message of a panic to. The first call counts; a server module makes it when
+/// it is loaded.
+pub fn set_panic_sink(sink: fn(&str)) {
+    let _ = PANIC_SINK.set(sink);
 }
 
 /// Runs `work` so that no panic leaves it: unwinding into C would end the worker with every request in it. A
-/// panic is told to the log, and C gets `fallback`.
+/// panic is logged, and C gets `fallback`.
 ///
 /// Every `extern "C"` function with a body has this as its outermost call; a test finds one that has not.
 pub fn guard<R>(entry: &'static str, fallback: R, work: impl FnOnce() -> R) -> R {
@@ -23,8 +23,8 @@ pub fn guard<R>(entry: &'static str, fallback: R, work: impl FnOnce() -> R) -> R
             let message =
                 format!("panic in {entry}: {}; this is a fault of Neat, please report it", said(&payload));
             // A log that panics must not undo the guard.
-            let _ = catch_unwind(AssertUnwindSafe(|| match TOLD.get() {
-                Some(tell) => tell(&message),
+            let _ = catch_unwind(AssertUnwindSafe(|| match PANIC_SINK.get() {
+                Some(sink) => sink(&message),
                 None => eprintln!("{message}"),
             }));
             // Dropping the payload may panic once more.

@@ -333,9 +333,7 @@ fn name_in_bin(bin: &Path) -> Option<BuildName> {
     let direct = resolved.file_name().and_then(|name| BuildName::read(&name.to_string_lossy()));
     direct.or_else(|| {
         let names = fs::read_dir(bin).ok()?.flatten();
-        let mut found: Vec<_> =
-            names.filter_map(|entry| BuildName::read(&entry.file_name().to_string_lossy())).collect();
-        found.sort_by_key(|name| name.free_threaded);
-        found.first().copied()
+        let found = names.filter_map(|entry| BuildName::read(&entry.file_name().to_string_lossy()));
+        found.min_by_key(|name| name.free_threaded)
     })
 }

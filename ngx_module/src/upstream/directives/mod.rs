@@ -28,7 +28,7 @@ const SETTERS: [(&CStr, Setter); 4] = [
 /// # Errors
 /// It is refused.
 pub fn apply(name: &[u8], conf: &Conf<'_>) -> Result<(), Refusal> {
-    let (Some(main), Some(location)) = (conf.main(), conf.place()) else { return Err(Refusal::Logged) };
+    let (Some(main), Some(location)) = (conf.main(), conf.loc_conf()) else { return Err(Refusal::Logged) };
     let field = DIRECTIVES.iter().find(|row| row.name.to_bytes() == name).and_then(|row| row.field.as_ref());
     if let Some(field) = field {
         return location.upstream.set(field, conf);

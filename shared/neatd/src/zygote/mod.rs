@@ -58,7 +58,7 @@ pub fn live() -> i32 {
         unsafe { launch::take(number) }
     });
     reports::start(facts, lines);
-    shared::ffi::guard::tell_panics_to(|message| reports::log(Level::Critical, message.as_bytes()));
+    shared::ffi::guard::set_panic_sink(|message| reports::log(Level::Critical, message.as_bytes()));
     let code = match Zygote::new(std::fs::File::from(conf), commands, listener, board, lifeline) {
         Ok(zygote) => zygote.live(),
         Err(why) => {
