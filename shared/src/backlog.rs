@@ -25,17 +25,23 @@ struct State<X> {
     threads: Threads<Thread>,
 }
 
-impl<X> State<X> {
-    /// Takes the next request for the calling thread.
-    fn take(&mut self) -> Option<X> {
-        let exchange = self.queue.pop_front()?;
+impl<X: Exchange> State<X> {
+    /// Takes the next request for the calling thread. Those that nobody waits for go to `unwanted`.
+    fn take(&mut self, unwanted: &mut Vec<X>) -> Option<X> {
+        let exchange = loop {
+            let next = self.queue.pop_front()?;
+            if next.is_wanted() {
+                break next;
+            }
+            unwanted.push(next);
+        };
         // The event loop leads, always: nobody has to be woken to.
         let _ = RUNNER.with(|runner| self.threads.begin(runner));
         Some(exchange)
     }
 }
 
-impl<X> Backlog<X> {
+impl<X: Exchange> Backlog<X> {
     /// An empty queue that takes up to `capacity` requests.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
@@ -65,13 +71,21 @@ impl<X> Backlog<X> {
     /// # Errors
     /// Gives it back when the queue is full or closed.
     pub fn push(&self, exchange: X) -> Result<(), X> {
+        let mut unwanted = VecDeque::new();
         let mut state = self.lock();
+        if state.queue.len() >= self.capacity {
+            // Clients that left take nobody's place.
+            let (wanted, left) = state.queue.drain(..).partition(Exchange::is_wanted);
+            (state.queue, unwanted) = (wanted, left);
+        }
         if state.threads.is_closed() || state.queue.len() >= self.capacity {
             return Err(exchange);
         }
         state.queue.push_back(exchange);
         let wake = state.threads.arrived();
         drop(state);
+        // They end here, without the lock.
+        drop(unwanted);
         self.wake(wake);
         Ok(())
     }
@@ -85,8 +99,8 @@ impl<X> Backlog<X> {
     /// Runs `wait`, a blocking call that a serving thread makes in the middle of a request (for a body or for
     /// room to send), while other threads may take what waits.
     pub fn away<R>(&self, wait: impl FnOnce() -> R) -> R {
-        struct Back<'b, X>(&'b Backlog<X>);
-        impl<X> Drop for Back<'_, X> {
+        struct Back<'b, X: Exchange>(&'b Backlog<X>);
+        impl<X: Exchange> Drop for Back<'_, X> {
             fn drop(&mut self) {
                 RUNNER.with(|runner| self.0.lock().threads.come_back(runner));
             }
@@ -142,9 +156,11 @@ impl<X: Exchange + Send> Source for Backlog<X> {
     type Exchange = X;
 
     fn try_next(&self) -> Next<X> {
+        // Dropped last, without the lock.
+        let mut unwanted = Vec::new();
         let mut state = self.lock();
         RUNNER.with(|runner| state.threads.end(runner));
-        match state.take() {
+        match state.take(&mut unwanted) {
             Some(exchange) => Next::Exchange(exchange),
             None if state.threads.is_closed() => Next::Closed,
             None => Next::Nothing,
@@ -153,11 +169,18 @@ impl<X: Exchange + Send> Source for Backlog<X> {
 
     fn wait_next(&self) -> Next<X> {
         RUNNER.with(|runner| {
+            let mut unwanted = Vec::new();
             let mut state = self.lock();
             state.threads.end(runner);
             loop {
-                if let Some(exchange) = state.take() {
+                if let Some(exchange) = state.take(&mut unwanted) {
                     return Next::Exchange(exchange);
+                }
+                if !unwanted.is_empty() {
+                    drop(state);
+                    unwanted.clear();
+                    state = self.lock();
+                    continue;
                 }
                 if state.threads.is_closed() {
                     state.threads.rest(runner);
@@ -187,7 +210,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// A request that is only a number.
+    /// A request that is only a number; of those above 1000 the clients have left.
     #[derive(Debug, PartialEq, Eq)]
     struct Numbered(u32);
 
@@ -220,6 +243,9 @@ mod tests {
         fn log(&self, _: Level, _: &[u8]) {}
         fn send_is_instant(&self, _: usize) -> bool {
             true
+        }
+        fn is_wanted(&self) -> bool {
+            self.0 <= 1000
         }
     }
 
@@ -311,6 +337,27 @@ mod tests {
                 thread.send(()).unwrap();
             }
         });
+    }
+
+    #[test]
+    fn a_request_that_nobody_waits_for_is_not_begun() {
+        let backlog = Backlog::new(10);
+        for number in [1001, 1, 1002, 1003] {
+            backlog.push(Numbered(number)).unwrap();
+        }
+        assert_eq!(backlog.try_next(), Next::Exchange(Numbered(1)));
+        assert_eq!(backlog.try_next(), Next::Nothing);
+        assert_eq!(backlog.waiting(), 0);
+    }
+
+    #[test]
+    fn clients_that_left_take_nobodys_place() {
+        let backlog = Backlog::new(2);
+        assert_eq!(backlog.push(Numbered(1001)), Ok(()));
+        assert_eq!(backlog.push(Numbered(1)), Ok(()));
+        assert_eq!(backlog.push(Numbered(2)), Ok(()));
+        assert_eq!(backlog.push(Numbered(3)), Err(Numbered(3)));
+        assert_eq!(backlog.close(), [Numbered(1), Numbered(2)]);
     }
 
     #[test]

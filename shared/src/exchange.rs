@@ -173,6 +173,12 @@ pub trait Exchange {
     /// Writes a line to the server's error log with this request's context (client, server, request line).
     fn log(&self, level: Level, message: &[u8]);
 
+    /// Whether anybody waits for the response, as far as this is known without waiting. A request that nobody
+    /// waits for is not begun.
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
     /// Whether a [`Exchange::send`] of so many bytes (with the head before it, and [`Exchange::flush`] or
     /// [`Exchange::end`] behind it) returns without waiting, so that detaching from Python is not worth its
     /// cost.

@@ -21,14 +21,13 @@ pub const EMERGENCY: u32 = nginx_sys::NGX_LOG_EMERG;
 impl Live<'_, ngx_log_t> {
     /// Writes one line.
     pub(super) fn line(self, level: u32, line: &[u8]) {
-        if self.get(|log| log.log_level) < level as ngx_uint_t {
+        let level = level as ngx_uint_t;
+        if self.get(|log| log.log_level) < level {
             return;
         }
+        let format = c"%*s".as_ptr();
         // SAFETY: the format takes a length and a pointer to so many bytes.
-        unsafe {
-            let format = c"%*s".as_ptr();
-            ngx_log_error_core(level as ngx_uint_t, self.as_ptr(), 0, format, line.len(), line.as_ptr());
-        }
+        unsafe { ngx_log_error_core(level, self.as_ptr(), 0, format, line.len(), line.as_ptr()) };
     }
 }
 

@@ -139,8 +139,7 @@ impl Group {
     pub fn renew(&mut self, site: &mut Site<'_>) {
         if let Some(abandoned) = self.next.take() {
             // Processes of a first generation may serve before all of them do.
-            let timeout =
-                if abandoned.is_loaded { self.spec.conf.graceful_timeout } else { Duration::ZERO };
+            let timeout = if abandoned.is_loaded { self.spec.conf.graceful_timeout } else { Duration::ZERO };
             let socket = self.abandon(abandoned, timeout);
             // Whoever waits for a first generation already waits at its socket.
             if self.current.is_none() {
@@ -213,8 +212,8 @@ impl Group {
         );
     }
 
-    /// Ends a generation that does not serve as a whole yet, and hands its socket back: it may be the one that
-    /// servers know. `timeout` is for requests that some process of it has already.
+    /// Ends a generation that does not serve as a whole yet, and hands its socket back: it may be the one
+    /// that servers know. `timeout` is for requests that some process of it has already.
     fn abandon(&mut self, mut generation: Generation, timeout: Duration) -> Option<ListenSocket> {
         let socket = &generation.socket;
         let (own_path, clients) = (socket.own_path.clone(), socket.clients);
