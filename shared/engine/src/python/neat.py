@@ -284,6 +284,23 @@ def _restrict_signals():
     signal.signal = restricted
 
 
+def _let_the_server_replace_this_process():
+    """os._exit ends a process of the server's with a status that has it replaced.
+
+    nginx replaces no worker that exits with 2, httpd ends altogether when a child exits with 15 (APEXIT_CHILDFATAL), and takes 7
+    (APEXIT_CHILDSICK) for an illness of its own.
+    """
+    original = os._exit
+    server = os.getpid()
+
+    def leave(status):
+        original(1 if os.getpid() == server and status & 0xFF in (2, 7, 15) else status)
+
+    leave.__name__ = leave.__qualname__ = "_exit"
+    leave.__doc__ = original.__doc__
+    os._exit = leave
+
+
 def _unblocked(fork_exec):
     """Children of the application get every signal, whatever the server's threads block for themselves."""
 
@@ -314,6 +331,7 @@ def configure(directories):
     _put_in_front(directories)
     _let_children_have_signals()
     _restrict_signals()
+    _let_the_server_replace_this_process()
     return log
 
 
