@@ -85,6 +85,44 @@ def test_processes_that_die_young_are_replaced(start):
         until(lambda: site.ask("/").status == 200, lambda: site.log.text()[-2000:], 10)
 
 
+#: The second process that imports it waits for the test.
+SLOW_SECOND = """
+import os, time
+
+try:
+    os.close(os.open("@DIR@/notes/first", os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    end = time.monotonic() + 30
+    while not os.path.exists("@DIR@/notes/second") and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def application(environ, start_response):
+    open("@DIR@/notes/inside", "w").close()
+    end = time.monotonic() + 30
+    while not os.path.exists("@DIR@/notes/go") and time.monotonic() < end:
+        time.sleep(0.01)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"""
+
+
+def test_reload_before_every_process_serves_loses_no_request(start):
+    """The first process of a first generation has a request while the second one loads: it finishes it."""
+    site = start(recipe(SLOW_SECOND, processes="2", preload="off"))
+    with site.wire() as wire:
+        wire.request("/", "Connection: close")
+        until(lambda: (site.directory / "notes/inside").exists(), "the first process to have the request")
+        os.kill(site.neatd("supervisor")[0], signal.SIGHUP)
+        (site.directory / "notes/second").touch()
+        site.log.wait_for("generation 2 serves")
+        # When this is seen, the time of whoever is to leave has been looked at, too.
+        site.write_script("own.wsgi", SCRIPT.format("changed"))
+        site.log.wait_for("a script has changed")
+        (site.directory / "notes/go").touch()
+        assert wire.read_answer().status == 200
+
+
 def test_reloads_of_the_server_lose_nothing(start):
     """nginx -s reload, apachectl graceful: the old generation finishes what it has."""
     site = start(recipe(SCRIPT.format("one"), processes="2"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import stat
 from pathlib import Path
 
 from harness.load import Load
@@ -104,7 +103,7 @@ def declare_as(server: str, group: str) -> dict[str, str]:
     return {kind: text.replace(" user=www-data", f" {words}") for kind, text in declared.items()}
 
 
-def access_mode(pid: int, number: str) -> int:
+def access_mode(pid: int, number: int) -> int:
     """With which flags a process has a descriptor open (proc(5), fdinfo)."""
     lines = Path(f"/proc/{pid}/fdinfo/{number}").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("flags:")), 8) & os.O_ACCMODE
@@ -126,22 +125,16 @@ def test_servers_processes_hold_nothing_that_neatd_obeys(start, server):
     """A worker, or a child, has no writable memory of neatd's, no socket to it, and only the reading end of the lifeline."""
     site = start(Recipe(mounts={"/": "plain.wsgi"}, workers=2))
     keeper, supervisor = supervisors(site)
-    neatd_inodes = {
-        os.stat(f"/proc/{pid}/fd/{number}").st_ino
-        for pid in (*keeper, *supervisor)
-        for number in os.listdir(f"/proc/{pid}/fd")
-        if stat.S_ISFIFO(os.stat(f"/proc/{pid}/fd/{number}").st_mode)
-    }
+    opened = [path for pid in (*keeper, *supervisor) for path in descriptors(pid).values()]
+    neatd_pipes = {path for path in opened if path.startswith("pipe:")}
     # httpd's child closes its parent's socket before anything else, which is a moment after it was forked.
     for pid in site.workers():
         until(lambda pid=pid: not packet_sockets(pid), lambda pid=pid: f"{server}: {pid} holds neatd's {packet_sockets(pid)}")
     lifelines = 0
     for pid in site.workers():
-        for number in os.listdir(f"/proc/{pid}/fd"):
-            path = os.readlink(f"/proc/{pid}/fd/{number}")
+        for number, path in descriptors(pid).items():
             assert "memfd:neat" not in path, f"{server}: descriptor {number} of {pid} is {path}"
-            about = os.stat(f"/proc/{pid}/fd/{number}")
-            if about.st_ino in neatd_inodes and stat.S_ISFIFO(about.st_mode) and int(number) > 2:
+            if path in neatd_pipes and number > 2:
                 assert access_mode(pid, number) == os.O_RDONLY, f"{server}: descriptor {number} of {pid} is {path}"
                 lifelines += 1
     assert lifelines == len(site.workers())

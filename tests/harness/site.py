@@ -34,6 +34,7 @@ def lay_out(server: str, recipe: Recipe, certificate: tuple[Path, Path]) -> Plac
     directory.chmod(0o755)
     for name in ("htdocs", "scripts", "run", "tmp", "notes"):
         (directory / name).mkdir()
+        (directory / name).chmod(0o755)
     (directory / "notes").chmod(0o777)
     (directory / "tmp").chmod(0o777)
     place = Place(directory, free_port(), free_port(), *certificate)

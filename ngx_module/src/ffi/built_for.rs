@@ -23,6 +23,7 @@ use nginx_sys::{
 
 use super::conf::Conf;
 use super::cycle::Cycle;
+use super::live::pointer;
 use super::module::{HttpCore, Module};
 use super::probe::{self, Probe};
 use super::request::Request;
@@ -91,7 +92,7 @@ fn check_pool(probe: &Probe, conf: Conf<'_>) -> Result<(), AnotherNginx> {
     let pool = probe.pool();
     same("ngx_pool_t.d.end", Probe::SIZE, between(pool, pool.d.end))?;
     same("the size of ngx_pool_t", size_of::<ngx_pool_t>(), between(pool, pool.d.last))?;
-    same("ngx_pool_t.log (1: set)", 1, usize::from(std::ptr::eq(pool.log, conf.get().log)))
+    same("ngx_pool_t.log (1: set)", 1, usize::from(std::ptr::eq(pool.log, pointer(conf.live().log()))))
 }
 
 fn check_memory(probe: &Probe) -> Result<(), AnotherNginx> {
@@ -110,12 +111,14 @@ fn check_memory(probe: &Probe) -> Result<(), AnotherNginx> {
 }
 
 fn check_cycle<M: Module>(cycle: Cycle<'_>) -> Result<(), AnotherNginx> {
-    let lists = cycle.get();
-    same("the size of ngx_listening_t", size_of::<ngx_listening_t>(), lists.listening.size)?;
-    same("the size of ngx_open_file_t", size_of::<ngx_open_file_t>(), lists.open_files.size)?;
-    same("the size of ngx_shm_zone_t", size_of::<ngx_shm_zone_t>(), lists.shared_memory.size)?;
+    cycle.live().get(|cycle| {
+        same("the size of ngx_listening_t", size_of::<ngx_listening_t>(), cycle.listening.size)?;
+        same("the size of ngx_open_file_t", size_of::<ngx_open_file_t>(), cycle.open_files.size)?;
+        same("the size of ngx_shm_zone_t", size_of::<ngx_shm_zone_t>(), cycle.shared_memory.size)
+    })?;
     let index = probe::index_of::<M>();
-    same("ngx_cycle_t.modules_n (1: enough)", 1, usize::from(index < lists.modules_n))?;
+    let is_enough = index < cycle.live().get(|cycle| cycle.modules_n);
+    same("ngx_cycle_t.modules_n (1: enough)", 1, usize::from(is_enough))?;
     let found = probe::module_at(cycle, index);
     same("ngx_cycle_t.modules (1: has this module)", 1, usize::from(std::ptr::eq(found, M::record())))
 }
@@ -151,9 +154,10 @@ fn check_http(probe: &Probe, conf: Conf<'_>) -> Result<(), AnotherNginx> {
 /// The first difference.
 pub fn check_connections(cycle: Cycle<'_>) -> Result<(), AnotherNginx> {
     let Some((read, write)) = probe::events_of_second(cycle) else { return Ok(()) };
+    let (reading, writing) = cycle.live().get(|cycle| (cycle.read_events, cycle.write_events));
     let size = size_of::<ngx_event_t>();
-    same("the address of a second ngx_event_t", size, between(cycle.get().read_events, read))?;
-    same("the address of a second ngx_event_t", size, between(cycle.get().write_events, write))
+    same("the address of a second ngx_event_t", size, between(reading, read))?;
+    same("the address of a second ngx_event_t", size, between(writing, write))
 }
 
 /// What is known of the requests of this process.

@@ -1,7 +1,6 @@
 //! The configuration while nginx reads it.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::ptr::NonNull;
 
 use nginx_sys::{
     NGX_LOG_EMERG, NGX_LOG_WARN, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_pool_t, ngx_str_t,
@@ -46,25 +45,21 @@ impl Refusal {
 /// nginx's `ngx_conf_t`, during a callback.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct Conf<'a> {
-    raw: NonNull<ngx_conf_t>,
-    callback: std::marker::PhantomData<&'a ()>,
-}
+pub struct Conf<'a>(Live<'a, ngx_conf_t>);
 
 impl<'a> Conf<'a> {
-    pub(crate) const fn raw(self) -> *mut ngx_conf_t {
-        self.raw.as_ptr()
+    pub(super) const fn raw(self) -> *mut ngx_conf_t {
+        self.0.as_ptr()
     }
 
-    pub(super) fn get(&self) -> &'a ngx_conf_t {
-        // SAFETY: valid for the callback.
-        unsafe { self.raw.as_ref() }
+    pub(super) const fn live(self) -> Live<'a, ngx_conf_t> {
+        self.0
     }
 
     /// The directive's name and the words behind it.
     fn args(&self) -> &'a [ngx_str_t] {
         // SAFETY: the arguments are an array of strings for as long as the callback.
-        unsafe { (*self.get().args).as_slice() }
+        unsafe { (*self.0.args().as_ptr()).as_slice() }
     }
 
     /// The words behind the directive's name.
@@ -99,8 +94,7 @@ impl<'a> Conf<'a> {
 
     /// The configuration's memory.
     pub(super) fn pool(self) -> Live<'a, ngx_pool_t> {
-        // SAFETY: lives during the callback.
-        unsafe { Live::to(self.get().pool) }
+        self.0.pool()
     }
 
     /// Moves `value` into memory that lives as long as the configuration; null when nginx has no memory.
@@ -129,8 +123,7 @@ impl<'a> Conf<'a> {
 
     /// Logs why the configuration is refused, where no line is to blame.
     pub fn refuse_all(&self, message: &str) {
-        // SAFETY: lives during the callback.
-        if let Some(log) = unsafe { Live::new(self.get().log) } {
+        if let Some(log) = self.0.log() {
             log.line(NGX_LOG_EMERG, message.as_bytes());
         }
     }
@@ -142,13 +135,12 @@ impl<'a> Conf<'a> {
     }
 
     pub(super) fn cycle(self) -> Cycle<'a> {
-        // SAFETY: lives during the callback.
-        unsafe { Cycle::of(&*self.get().cycle) }
+        Cycle::of(self.0.cycle())
     }
 
     pub(super) fn confs(&self) -> Confs<'a> {
         // SAFETY: inside of `http` the context is an ngx_http_conf_ctx_t.
-        unsafe { Confs::of(self.get().ctx) }
+        unsafe { Confs::of(self.0.get(|conf| conf.ctx)) }
     }
 
     /// A module's configuration of the process.

@@ -1,14 +1,13 @@
 //! The process and its log.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, c_void};
 use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
     NGX_PROCESS_MASTER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle,
-    ngx_cycle_t, ngx_http_module, ngx_log_error_core, ngx_log_t, ngx_uint_t,
+    ngx_cycle_t, ngx_http_module, ngx_log_error_core, ngx_log_t, ngx_open_file_t, ngx_uint_t,
 };
 
-use super::bytes_of;
 use super::live::Live;
 use super::module::{Confs, Module};
 use super::request::Request;
@@ -25,9 +24,9 @@ impl Live<'_, ngx_log_t> {
         if self.get(|log| log.log_level) < level as ngx_uint_t {
             return;
         }
-        let format = c"%*s".as_ptr();
         // SAFETY: the format takes a length and a pointer to so many bytes.
         unsafe {
+            let format = c"%*s".as_ptr();
             ngx_log_error_core(level as ngx_uint_t, self.as_ptr(), 0, format, line.len(), line.as_ptr());
         }
     }
@@ -126,23 +125,32 @@ pub const VERSION: [u32; 3] = {
 /// A cycle, during a callback.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct Cycle<'a>(&'a ngx_cycle_t);
+pub struct Cycle<'a>(Live<'a, ngx_cycle_t>);
 
 impl<'a> Cycle<'a> {
-    /// # Safety
-    /// The cycle is nginx's.
-    pub(super) const unsafe fn of(cycle: &'a ngx_cycle_t) -> Self {
+    pub(super) const fn of(cycle: Live<'a, ngx_cycle_t>) -> Self {
         Self(cycle)
     }
 
-    pub(super) const fn get(self) -> &'a ngx_cycle_t {
+    pub(super) const fn live(self) -> Live<'a, ngx_cycle_t> {
         self.0
+    }
+
+    /// A module's configuration of this cycle, by the module's index; null where there is none.
+    fn conf(self, index: usize) -> *mut c_void {
+        let (first, count) = self.0.get(|cycle| (cycle.conf_ctx, cycle.modules_n));
+        if index >= count {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the array has an entry for each module. Its type says that an entry points to an array too,
+        // which is right for some modules only.
+        unsafe { (*first.add(index)).cast() }
     }
 
     /// The configurations of `http`; there are none without such a block.
     fn confs(self) -> Confs<'a> {
         // SAFETY: the entry of ngx_http_module is the context of `http`, or null.
-        unsafe { Confs::of((*self.0.conf_ctx.add(ngx_http_module.index)).cast()) }
+        unsafe { Confs::of(self.conf(ngx_http_module.index)) }
     }
 
     /// A module's configuration of the process; `None` where there is no `http` block.
@@ -153,20 +161,19 @@ impl<'a> Cycle<'a> {
     /// The core module's configuration.
     pub(super) fn core_conf(self) -> Option<&'a ngx_core_conf_t> {
         // SAFETY: the entry of ngx_core_module is this, and made before any other.
-        unsafe { (*self.0.conf_ctx.add(ngx_core_module.index)).cast::<ngx_core_conf_t>().as_ref() }
+        unsafe { self.conf(ngx_core_module.index).cast::<ngx_core_conf_t>().as_ref() }
     }
 
     /// What paths of the configuration begin with: where nginx was built to look, or what `-p` said.
     pub fn prefix(self) -> &'a [u8] {
-        // SAFETY: lives as long as the cycle.
-        unsafe { bytes_of(self.0.prefix) }
+        self.0.prefix()
     }
 
     /// nginx's pid file, as far as the configuration was read: what `pid` said, or where nginx was built to
     /// put it.
     pub fn pid_path(self) -> std::path::PathBuf {
         // SAFETY: lives as long as the cycle.
-        let written = self.core_conf().map(|core| unsafe { bytes_of(core.pid) });
+        let written = self.core_conf().map(|core| unsafe { super::bytes_of(core.pid) });
         let pid = written.filter(|pid| !pid.is_empty()).unwrap_or(nginx_sys::NGX_PID_PATH.to_bytes());
         // An absolute path stays what it is.
         std::path::Path::new(OsStr::from_bytes(self.prefix())).join(OsStr::from_bytes(pid))
@@ -174,14 +181,13 @@ impl<'a> Cycle<'a> {
 
     /// The error log of the process: its file, if it is one, and the level up to which lines are written.
     pub fn error_log(self) -> (Option<std::path::PathBuf>, u32) {
-        // SAFETY: a cycle has a log for as long as it lives.
-        let log: Live<'a, ngx_log_t> = unsafe { Live::to(self.0.log) };
-        // Its file has a name, which is empty for standard error.
-        let (name, level) =
-            (log.file().map(|file| file.name()).unwrap_or_default(), log.get(|log| log.log_level));
+        let log = self.0.log();
+        // The name is empty for standard error.
+        let name =
+            log.and_then(Live::<ngx_log_t>::file).map(Live::<ngx_open_file_t>::name).unwrap_or_default();
         let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(name));
-        let level = u32::try_from(level).unwrap_or(8).clamp(1, 8) - 1;
-        (path.is_absolute().then_some(path), level)
+        let level = log.and_then(|log| u32::try_from(log.get(|log| log.log_level)).ok());
+        (path.is_absolute().then_some(path), level.unwrap_or(8).clamp(1, 8) - 1)
     }
 
     /// How many workers there are; 1 for a server without a master.

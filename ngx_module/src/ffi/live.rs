@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_array_t, ngx_buf_t, ngx_chain_t, ngx_chain_writer_ctx_t, ngx_connection_t, ngx_event_pipe_t,
-    ngx_event_t, ngx_file_t, ngx_hash_t, ngx_http_cache_t, ngx_http_core_loc_conf_t,
+    ngx_array_t, ngx_buf_t, ngx_chain_t, ngx_chain_writer_ctx_t, ngx_conf_t, ngx_connection_t, ngx_cycle_t,
+    ngx_event_pipe_t, ngx_event_t, ngx_file_t, ngx_hash_t, ngx_http_cache_t, ngx_http_core_loc_conf_t,
     ngx_http_core_srv_conf_t, ngx_http_headers_in_t, ngx_http_headers_out_t, ngx_http_request_body_t,
     ngx_http_request_t, ngx_http_upstream_headers_in_t, ngx_http_upstream_main_conf_t,
     ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_list_part_t, ngx_list_t, ngx_listening_t, ngx_log_t,
@@ -150,6 +150,22 @@ links! {
         part cache_control: Several;
         part link: Several;
     }
+    ngx_cycle_t {
+        perhaps log: ngx_log_t;
+        text prefix;
+    }
+    ngx_conf_t {
+        always args: ngx_array_t;
+        always cycle: ngx_cycle_t;
+        always pool: ngx_pool_t;
+        perhaps log: ngx_log_t;
+    }
+    ngx_log_t {
+        perhaps file: ngx_open_file_t;
+    }
+    ngx_open_file_t {
+        text name;
+    }
     ngx_connection_t {
         always read: ngx_event_t;
         always write: ngx_event_t;
@@ -160,12 +176,6 @@ links! {
     }
     ngx_listening_t {
         text addr_text;
-    }
-    ngx_log_t {
-        perhaps file: ngx_open_file_t;
-    }
-    ngx_open_file_t {
-        text name;
     }
     ngx_http_upstream_main_conf_t {
         part headers_in_hash: ngx_hash_t;

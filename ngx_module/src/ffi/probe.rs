@@ -14,6 +14,7 @@ use nginx_sys::{
 
 use super::conf::Conf;
 use super::cycle::Cycle;
+use super::live::{Live, pointer};
 use super::module::Module;
 
 /// A pool of our own, into which nginx allocates.
@@ -29,7 +30,7 @@ impl Probe {
     /// A new one; `None`, here and below, when nginx has no memory.
     pub(super) fn new(conf: Conf<'_>) -> Option<Self> {
         // SAFETY: the log is nginx's own and lives.
-        let pool = unsafe { ngx_create_pool(Self::SIZE, conf.get().log) };
+        let pool = unsafe { ngx_create_pool(Self::SIZE, pointer(conf.live().log())) };
         (!pool.is_null()).then_some(Self(pool))
     }
 
@@ -85,7 +86,7 @@ impl Probe {
 
     /// What the core module makes for a cycle.
     pub(super) fn core_conf(&self, cycle: Cycle<'_>) -> Option<&ngx_core_conf_t> {
-        let mut copy = ManuallyDrop::new(ngx_cycle_t { pool: self.0, ..*cycle.get() });
+        let mut copy = ManuallyDrop::new(ngx_cycle_t { pool: self.0, ..cycle.live().get(|cycle| *cycle) });
         // SAFETY: the function only allocates, from the pool of what it is handed: a copy with ours.
         unsafe {
             let context = ngx_core_module.ctx.cast::<ngx_core_module_t>();
@@ -94,7 +95,11 @@ impl Probe {
     }
 
     fn http_conf<T>(&self, conf: Conf<'_>, pick: fn(&ngx_http_module_t) -> Create) -> Option<&T> {
-        let mut copy = ManuallyDrop::new(ngx_conf_t { pool: self.0, temp_pool: self.0, ..*conf.get() });
+        let mut copy = ManuallyDrop::new(ngx_conf_t {
+            pool: self.0,
+            temp_pool: self.0,
+            ..conf.live().get(|conf| *conf)
+        });
         // SAFETY: the function only allocates, from the pools of what it is handed: a copy with ours. The
         // three callers name the type of what it makes.
         unsafe {
@@ -134,21 +139,23 @@ pub(super) fn index_of<M: Module>() -> usize {
 
 /// The module under an index that the cycle has (`modules_n`).
 pub(super) fn module_at(cycle: Cycle<'_>, index: usize) -> *const ngx_module_t {
-    let cycle = cycle.get();
-    if index >= cycle.modules_n {
+    let (modules, count) = cycle.live().get(|cycle| (cycle.modules, cycle.modules_n));
+    if index >= count {
         return std::ptr::null();
     }
     // SAFETY: the array has so many entries.
-    unsafe { *cycle.modules.add(index) }
+    unsafe { *modules.add(index) }
 }
 
 /// The events of a worker's second connection, if it has one.
 pub(super) fn events_of_second(cycle: Cycle<'_>) -> Option<(*const ngx_event_t, *const ngx_event_t)> {
-    let cycle = cycle.get();
-    if cycle.connection_n < 2 || cycle.connections.is_null() || cycle.read_events.is_null() {
+    let connections = cycle.live().get(|cycle| cycle.connections);
+    if cycle.live().get(|cycle| cycle.connection_n < 2 || cycle.read_events.is_null())
+        || connections.is_null()
+    {
         return None;
     }
     // SAFETY: there are two at least.
-    let second = unsafe { &*cycle.connections.add(1) };
-    Some((second.read, second.write))
+    let second = unsafe { Live::to(connections.add(1)) };
+    Some(second.get(|second| (second.read.cast_const(), second.write.cast_const())))
 }

@@ -33,7 +33,7 @@ pub enum RenewalError {
     Closed,
     /// Somebody else than the master has the socket.
     #[error("a configuration of user #{0} is refused; only the server's master may send one")]
-    Stranger(u32),
+    OtherUser(u32),
     /// It is not what the master sends.
     #[error("the server sent {0}, which is not a configuration")]
     Malformed(&'static str),
@@ -108,7 +108,7 @@ impl Receiver {
         }
         match received.sender {
             Some(uid) if uid == 0 || uid == geteuid().as_raw() => {}
-            Some(uid) => return Err(RenewalError::Stranger(uid)),
+            Some(uid) => return Err(RenewalError::OtherUser(uid)),
             None => return Err(RenewalError::Malformed("a message without a sender")),
         }
         if bytes.get(..length) != Some(MESSAGE) {

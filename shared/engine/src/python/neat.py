@@ -158,6 +158,15 @@ class SendFailed(ConnectionAbortedError):
     status = 500
 
 
+class NotLoaded(BaseException):
+    """The application is not loaded in time."""
+
+    status = 503
+
+    def __str__(self):
+        return "the application is not loaded in time (startup timeout)"
+
+
 class RequestTimeout(BaseException):
     """The request ran longer than its process group allows."""
 
@@ -174,9 +183,35 @@ def stack_of(thread):
     return "".join(traceback.format_stack(frame)).rstrip()
 
 
+def _native_threads(known):
+    """Threads of this process that threading has not heard of: those of _thread, and of native libraries."""
+    numbers = set()
+    # A thread that was joined may still be on its way out of the process.
+    for _ in range(50):
+        try:
+            numbers = {int(name) for name in os.listdir("/proc/self/task")} - set(known)
+        except OSError:
+            # A root directory without /proc.
+            return {}
+        if not numbers:
+            break
+        time.sleep(0.001)
+    return {number: _native_name(number) for number in sorted(numbers)}
+
+
+def _native_name(number):
+    try:
+        with open(f"/proc/self/task/{number}/comm", errors="replace") as file:
+            return f"{file.read().strip()} (a thread that Python's threading does not know)"
+    except OSError:
+        return f"thread {number}"
+
+
 def freeze():
     """Prepares for a fork, or names the threads that a forked process would not have."""
-    others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    known = {thread.native_id: thread.name for thread in threading.enumerate()}
+    own = threading.get_native_id()
+    others = [name for number, name in (known | _native_threads(known)).items() if number != own]
     if not others:
         gc.collect()
         gc.freeze()
@@ -284,21 +319,10 @@ def _restrict_signals():
     signal.signal = restricted
 
 
-def _let_the_server_replace_this_process():
-    """os._exit ends a process of the server's with a status that has it replaced.
-
-    nginx replaces no worker that exits with 2, httpd ends altogether when a child exits with 15 (APEXIT_CHILDFATAL), and takes 7
-    (APEXIT_CHILDSICK) for an illness of its own.
-    """
-    original = os._exit
-    server = os.getpid()
-
-    def leave(status):
-        original(1 if os.getpid() == server and status & 0xFF in (2, 7, 15) else status)
-
-    leave.__name__ = leave.__qualname__ = "_exit"
-    leave.__doc__ = original.__doc__
-    os._exit = leave
+def _leave_as_the_server_expects():
+    """nginx replaces no worker that exits with 2; httpd ends when a child exits with 15, and calls it sick with 7."""
+    leave, server = os._exit, os.getpid()
+    os._exit = lambda status: leave(1 if os.getpid() == server and status & 0xFF in (2, 7, 15) else status)
 
 
 def _unblocked(fork_exec):
@@ -331,7 +355,7 @@ def configure(directories):
     _put_in_front(directories)
     _let_children_have_signals()
     _restrict_signals()
-    _let_the_server_replace_this_process()
+    _leave_as_the_server_expects()
     return log
 
 

@@ -138,7 +138,9 @@ impl Group {
     /// ([`Self::begin`]); its socket is there at once.
     pub fn renew(&mut self, site: &mut Site<'_>) {
         if let Some(abandoned) = self.next.take() {
-            let socket = self.abandon(abandoned);
+            // Processes of a first generation may serve before all of them do.
+            let timeout = if abandoned.is_loaded { self.spec.conf.graceful_timeout } else { Duration::ZERO };
+            let socket = self.abandon(abandoned, timeout);
             // Whoever waits for a first generation already waits at its socket.
             if self.current.is_none() {
                 self.waiting = socket;
@@ -210,13 +212,13 @@ impl Group {
         );
     }
 
-    /// Ends a generation that does not serve yet, and hands its socket back: it may be the one that servers
-    /// know.
-    fn abandon(&mut self, mut generation: Generation) -> Option<ListenSocket> {
+    /// Ends a generation that does not serve as a whole yet, and hands its socket back: it may be the one
+    /// that servers know. `timeout` is for requests that some process of it has already.
+    fn abandon(&mut self, mut generation: Generation, timeout: Duration) -> Option<ListenSocket> {
         let socket = &generation.socket;
         let (own_path, clients) = (socket.own_path.clone(), socket.clients);
         let listener = socket.listener.try_clone().ok();
-        generation.leave(Duration::ZERO);
+        generation.leave(timeout);
         self.old.push(generation);
         listener.map(|listener| ListenSocket { listener, own_path, clients })
     }
@@ -224,7 +226,7 @@ impl Group {
     /// Ends the generation that was to follow.
     pub(super) fn give_up_next(&mut self, site: &mut Site<'_>, why: &str) {
         let Some(next) = self.next.take() else { return };
-        let socket = self.abandon(next);
+        let socket = self.abandon(next, Duration::ZERO);
         self.has_failed(site, socket, why);
     }
 
