@@ -107,6 +107,8 @@ fn launch(conf: &ServerConf) -> Result<Engine, ProcessError> {
             multiprocess: mpm.processes > 1,
             keeps_scripts: false,
             switch_interval: None,
+            startup_timeout: Some(conf.process.startup_timeout()),
+            ends_startup: true,
             log: log::to_server,
         },
     )?;

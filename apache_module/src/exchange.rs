@@ -115,6 +115,9 @@ impl Exchange for HttpdExchange<'_> {
             return Ok(());
         }
         self.outcome.replace(Outcome::Responded);
+        // A Range is the application's to answer (RFC 9110 section 14.2): httpd would cut a part out of a
+        // response whose length it knows, and say Accept-Ranges for the application.
+        self.request.remove_output_filter(c"byterange");
         self.request.forget_content_type();
         self.request.set_status(head.status, head.reason);
         for (name, value) in head.fields() {
@@ -152,6 +155,14 @@ impl Exchange for HttpdExchange<'_> {
             return Ok(());
         }
         self.output.flush(self.request)
+    }
+
+    fn gone(&self) -> Option<SendError> {
+        self.request.is_client_gone().then_some(SendError::Disconnected)
+    }
+
+    fn client(&self) -> Option<BorrowedFd<'_>> {
+        self.request.client_socket()
     }
 
     fn retry_after(&mut self, seconds: u16) {

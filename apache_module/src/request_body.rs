@@ -34,11 +34,15 @@ impl<'r> RequestBody<'r> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        self.fill(request, into).map_err(|status| {
+        let mut count = 0;
+        if let Err(status) = self.fill(request, into, &mut count) {
             let error = self.error_of(request, status);
             self.failed = Some(error);
-            error
-        })
+            if count == 0 {
+                return Err(error);
+            }
+        }
+        Ok(count)
     }
 
     /// Whether a filter has sent a response of its own.
@@ -46,22 +50,31 @@ impl<'r> RequestBody<'r> {
         self.filter_responded
     }
 
-    fn fill(&mut self, request: Request<'r>, into: &mut [u8]) -> Result<usize, i32> {
-        let mut count = 0;
-        while !self.ended && count == 0 && !into.is_empty() {
+    /// Waits for something, and takes what else is at hand: httpd gives one chunk at a time, however small,
+    /// and each time around may cost a round through a process of a group.
+    fn fill(&mut self, request: Request<'r>, into: &mut [u8], count: &mut usize) -> Result<(), i32> {
+        let mut has_more = true;
+        while !self.ended && *count < into.len() {
             let taken = self.brigade.read_first(|bytes| {
-                let taken = bytes.len().min(into.len());
-                if let (Some(to), Some(from)) = (into.get_mut(..taken), bytes.get(..taken)) {
+                let room = into.get_mut(*count..).unwrap_or_default();
+                let taken = bytes.len().min(room.len());
+                if let (Some(to), Some(from)) = (room.get_mut(..taken), bytes.get(..taken)) {
                     to.copy_from_slice(from);
                 }
-                count = taken;
+                *count += taken;
                 taken
             })?;
             match taken {
                 Some(Kind::End) => self.ended = true,
-                Some(Kind::Data) => {}
+                Some(Kind::Data) => has_more = true,
+                None if !has_more => break,
                 None => {
-                    self.brigade.fill(request.input_filters(), into.len())?;
+                    let waits = *count == 0;
+                    has_more = waits;
+                    match self.brigade.fill(request.input_filters(), into.len() - *count, waits) {
+                        Err(libc::EAGAIN) if !waits => break,
+                        filled => filled?,
+                    }
                     // A filter that finds the body bad ends the response instead of us. Where the head was
                     // out already it reports no error, and what came so far would be taken for the whole.
                     if request.is_response_ended() {
@@ -70,7 +83,7 @@ impl<'r> RequestBody<'r> {
                 }
             }
         }
-        Ok(count)
+        Ok(())
     }
 
     fn error_of(&mut self, request: Request<'r>, status: i32) -> BodyError {

@@ -4,12 +4,12 @@
 //! to call [`Backlog::watch`], on a thread of its own, since requests that wait behind threads that sleep or
 //! compute are found by looking.
 
-use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use crate::exchange::{Exchange, Next, Source};
 use crate::threads::{RUNNER, SLICE, Slices, Threads, Wake};
+use crate::waiting::Waiting;
 
 /// The queue between an event loop and its Python threads.
 #[derive(Debug)]
@@ -21,32 +21,39 @@ pub struct Backlog<X> {
 
 #[derive(Debug)]
 struct State<X> {
-    queue: VecDeque<X>,
+    queue: Waiting<X>,
     threads: Threads<Thread>,
+    /// Requests whose clients have gone: they are dropped without the lock.
+    abandoned: Vec<X>,
+}
+
+/// Whether nobody waits for a response any more.
+fn is_abandoned<X: Exchange>(exchange: &X) -> bool {
+    exchange.gone().is_some()
 }
 
 impl<X: Exchange> State<X> {
-    /// Takes the next request for the calling thread. Those that nobody waits for go to `unwanted`.
-    fn take(&mut self, unwanted: &mut Vec<X>) -> Option<X> {
-        let exchange = loop {
-            let next = self.queue.pop_front()?;
-            if next.is_wanted() {
-                break next;
-            }
-            unwanted.push(next);
-        };
+    /// Takes the next request for the calling thread.
+    fn take(&mut self) -> Option<X> {
+        let taken = self.queue.take(is_abandoned);
+        self.abandoned.extend(taken.abandoned);
+        let exchange = taken.next?;
         // The event loop leads, always: nobody has to be woken to.
         let _ = RUNNER.with(|runner| self.threads.begin(runner));
         Some(exchange)
     }
 }
 
-impl<X: Exchange> Backlog<X> {
+impl<X> Backlog<X> {
     /// An empty queue that takes up to `capacity` requests.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
-            state: Mutex::new(State { queue: VecDeque::new(), threads: Threads::new(true) }),
+            state: Mutex::new(State {
+                queue: Waiting::default(),
+                threads: Threads::new(true),
+                abandoned: Vec::new(),
+            }),
             watch: Condvar::new(),
             capacity,
         }
@@ -70,22 +77,23 @@ impl<X: Exchange> Backlog<X> {
     ///
     /// # Errors
     /// Gives it back when the queue is full or closed.
-    pub fn push(&self, exchange: X) -> Result<(), X> {
-        let mut unwanted = VecDeque::new();
+    pub fn push(&self, exchange: X) -> Result<(), X>
+    where
+        X: Exchange,
+    {
         let mut state = self.lock();
         if state.queue.len() >= self.capacity {
-            // Clients that left take nobody's place.
-            let (wanted, left) = state.queue.drain(..).partition(Exchange::is_wanted);
-            (state.queue, unwanted) = (wanted, left);
+            let abandoned = state.queue.sweep(is_abandoned);
+            drop(state);
+            drop(abandoned);
+            state = self.lock();
         }
         if state.threads.is_closed() || state.queue.len() >= self.capacity {
             return Err(exchange);
         }
-        state.queue.push_back(exchange);
+        state.queue.push(exchange);
         let wake = state.threads.arrived();
         drop(state);
-        // They end here, without the lock.
-        drop(unwanted);
         self.wake(wake);
         Ok(())
     }
@@ -99,8 +107,8 @@ impl<X: Exchange> Backlog<X> {
     /// Runs `wait`, a blocking call that a serving thread makes in the middle of a request (for a body or for
     /// room to send), while other threads may take what waits.
     pub fn away<R>(&self, wait: impl FnOnce() -> R) -> R {
-        struct Back<'b, X: Exchange>(&'b Backlog<X>);
-        impl<X: Exchange> Drop for Back<'_, X> {
+        struct Back<'b, X>(&'b Backlog<X>);
+        impl<X> Drop for Back<'_, X> {
             fn drop(&mut self) {
                 RUNNER.with(|runner| self.0.lock().threads.come_back(runner));
             }
@@ -143,7 +151,7 @@ impl<X: Exchange> Backlog<X> {
     /// next request.
     pub fn close(&self) -> Vec<X> {
         let mut state = self.lock();
-        let waiting = state.queue.drain(..).collect();
+        let waiting = state.queue.drain().collect();
         let idle = state.threads.close();
         drop(state);
         idle.iter().for_each(Thread::unpark);
@@ -156,30 +164,35 @@ impl<X: Exchange + Send> Source for Backlog<X> {
     type Exchange = X;
 
     fn try_next(&self) -> Next<X> {
-        // Dropped last, without the lock.
-        let mut unwanted = Vec::new();
         let mut state = self.lock();
         RUNNER.with(|runner| state.threads.end(runner));
-        match state.take(&mut unwanted) {
+        let next = match state.take() {
             Some(exchange) => Next::Exchange(exchange),
             None if state.threads.is_closed() => Next::Closed,
             None => Next::Nothing,
-        }
+        };
+        let abandoned = std::mem::take(&mut state.abandoned);
+        drop(state);
+        drop(abandoned);
+        next
     }
 
     fn wait_next(&self) -> Next<X> {
         RUNNER.with(|runner| {
-            let mut unwanted = Vec::new();
             let mut state = self.lock();
             state.threads.end(runner);
             loop {
-                if let Some(exchange) = state.take(&mut unwanted) {
+                let exchange = state.take();
+                if !state.abandoned.is_empty() {
+                    let abandoned = std::mem::take(&mut state.abandoned);
+                    drop(state);
+                    drop(abandoned);
+                    state = self.lock();
+                }
+                if let Some(exchange) = exchange {
                     return Next::Exchange(exchange);
                 }
-                if !unwanted.is_empty() {
-                    drop(state);
-                    unwanted.clear();
-                    state = self.lock();
+                if !state.queue.is_empty() {
                     continue;
                 }
                 if state.threads.is_closed() {
@@ -210,7 +223,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// A request that is only a number; of those above 1000 the clients have left.
+    /// A request that is only a number.
     #[derive(Debug, PartialEq, Eq)]
     struct Numbered(u32);
 
@@ -239,13 +252,13 @@ mod tests {
         fn flush(&mut self) -> Result<(), SendError> {
             Ok(())
         }
+        fn gone(&self) -> Option<SendError> {
+            None
+        }
         fn end(&mut self, _: End) {}
         fn log(&self, _: Level, _: &[u8]) {}
         fn send_is_instant(&self, _: usize) -> bool {
             true
-        }
-        fn is_wanted(&self) -> bool {
-            self.0 <= 1000
         }
     }
 
@@ -337,27 +350,6 @@ mod tests {
                 thread.send(()).unwrap();
             }
         });
-    }
-
-    #[test]
-    fn a_request_that_nobody_waits_for_is_not_begun() {
-        let backlog = Backlog::new(10);
-        for number in [1001, 1, 1002, 1003] {
-            backlog.push(Numbered(number)).unwrap();
-        }
-        assert_eq!(backlog.try_next(), Next::Exchange(Numbered(1)));
-        assert_eq!(backlog.try_next(), Next::Nothing);
-        assert_eq!(backlog.waiting(), 0);
-    }
-
-    #[test]
-    fn clients_that_left_take_nobodys_place() {
-        let backlog = Backlog::new(2);
-        assert_eq!(backlog.push(Numbered(1001)), Ok(()));
-        assert_eq!(backlog.push(Numbered(1)), Ok(()));
-        assert_eq!(backlog.push(Numbered(2)), Ok(()));
-        assert_eq!(backlog.push(Numbered(3)), Err(Numbered(3)));
-        assert_eq!(backlog.close(), [Numbered(1), Numbered(2)]);
     }
 
     #[test]

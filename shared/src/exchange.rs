@@ -163,6 +163,17 @@ pub trait Exchange {
     /// [`SendError`]: the client or the server is gone.
     fn flush(&mut self) -> Result<(), SendError>;
 
+    /// Why nothing can be sent any more, as far as the server knows that without sending. It is asked where
+    /// an application goes on and gives nothing to send, and before a request begins that has waited. May not
+    /// block.
+    fn gone(&self) -> Option<SendError>;
+
+    /// The client's socket, where whoever waits for something else is to look whether the client has closed
+    /// it.
+    fn client(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Says in how many seconds the client may ask again; before an [`End::Status`] of 503 (RFC 9110 section
     /// 10.2.3).
     fn retry_after(&mut self, _seconds: u16) {}
@@ -172,12 +183,6 @@ pub trait Exchange {
 
     /// Writes a line to the server's error log with this request's context (client, server, request line).
     fn log(&self, level: Level, message: &[u8]);
-
-    /// Whether anybody waits for the response, as far as this is known without waiting. A request that nobody
-    /// waits for is not begun.
-    fn is_wanted(&self) -> bool {
-        true
-    }
 
     /// Whether a [`Exchange::send`] of so many bytes (with the head before it, and [`Exchange::flush`] or
     /// [`Exchange::end`] behind it) returns without waiting, so that detaching from Python is not worth its

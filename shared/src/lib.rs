@@ -26,5 +26,6 @@ pub mod preflight;
 pub mod relay;
 pub mod threads;
 pub mod vocabulary;
+pub mod waiting;
 pub mod wire;
 pub mod wsgi;

@@ -1,12 +1,27 @@
 """close(): every course of events in which it has to be called once."""
 
 import sys
+import time
 
 from cases import Cases, text
 from notes import Body, note, wait_for
 
 application = cases = Cases()
 PLAIN = [("Content-Type", "text/plain")]
+
+
+class Closing:
+    """An iterable that notes only its close(): an endless one would fill the disk."""
+
+    def __init__(self, blocks, environ):
+        self.blocks = blocks
+        self.environ = environ
+
+    def __iter__(self):
+        return self.blocks
+
+    def close(self):
+        note(self.environ, "close")
 
 
 @cases.plain
@@ -115,6 +130,40 @@ def endless(environ, start_response):
 
     text(start_response)
     return Body(environ, blocks())
+
+
+@cases.plain
+def endless_past_the_length(environ, start_response):
+    """Goes on behind the declared length, with blocks or without anything in them."""
+
+    def blocks():
+        yield b"whole"
+        while True:
+            yield environ["QUERY_STRING"].encode()
+
+    text(start_response, headers=[("Content-Length", "5")])
+    return Body(environ, blocks())
+
+
+@cases.plain
+def endless_without_content(environ, start_response):
+    """Gives nothing any more, until its client is gone."""
+
+    def blocks():
+        yield b"first"
+        while True:
+            time.sleep(0.001)
+            yield b""
+
+    text(start_response)
+    return Closing(blocks(), environ)
+
+
+@cases.plain
+def writes_past_the_length(environ, start_response):
+    write = start_response("200 OK", [*PLAIN, ("Content-Length", "5")])
+    while True:
+        write(b"whole")
 
 
 @cases.plain

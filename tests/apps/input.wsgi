@@ -111,6 +111,7 @@ def catches_the_error(environ, start_response):
 @cases.plain
 def lines_until_error(environ, start_response):
     seen = 0
+    note(environ, "started")
     try:
         for _ in environ["wsgi.input"]:
             seen += 1

@@ -286,6 +286,18 @@ def own_server_and_date(environ, start_response):
 
 
 @cases.plain
+def a_part(environ, start_response):
+    """The application answers a Range by itself."""
+    start_response("206 Partial Content", [*PLAIN, ("Content-Range", "bytes 2-4/10")])
+    return [b"234"]
+
+
+@cases.plain
+def no_ranges(environ, start_response):
+    return text(start_response, b"0123456789", headers=[("Accept-Ranges", "none"), ("ETag", '"tag"')])
+
+
+@cases.plain
 def no_content_type(environ, start_response):
     start_response("200 OK", [])
     return [b"untyped"]

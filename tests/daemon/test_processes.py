@@ -9,6 +9,8 @@ import pwd
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from harness import processes
 from harness.recipe import DAEMON, Recipe, as_root
 from harness.wait import until
@@ -164,13 +166,21 @@ def test_preload_off_imports_in_each(start):
     assert found["imported_by"] == found["pid"]
 
 
-def test_threads_of_the_import_are_in_every_process(start):
+@pytest.mark.parametrize(
+    ("begins", "named"),
+    [
+        ("threading.Thread(target=beat, name='heart', daemon=True).start()", "heart"),
+        # As native thread pools: threading has not heard of it.
+        ("_thread.start_new_thread(beat, ())", r".*\(a thread that Python's threading does not know\)"),
+    ],
+)
+def test_threads_of_the_import_are_in_every_process(start, begins, named):
     """A forked process would not have a thread that the application started while it was imported: it is imported in each."""
     script = (
-        "import os, threading, time\n"
+        "import _thread, os, threading, time\n"
         "beats = []\n"
         "def beat():\n    while True:\n        beats.append(os.getpid())\n        time.sleep(0.01)\n"
-        "threading.Thread(target=beat, name='heart', daemon=True).start()\n"
+        f"{begins}\n"
         "def application(environ, start_response):\n"
         "    beats.clear()\n"
         "    while not beats:\n        time.sleep(0.01)\n"
@@ -184,7 +194,7 @@ def test_threads_of_the_import_are_in_every_process(start):
     with ThreadPoolExecutor(4) as pool:
         answers = [answer.body.split() for answer in pool.map(lambda _: site.ask("/"), range(8))]
     assert all(len(words) == 2 and words[0] == words[1] for words in answers), answers
-    site.log.wait_for("started threads while it was imported.*: heart.*each process imports the application itself")
+    site.log.wait_for(f"started threads while it was imported[^:]*: {named}.*each process imports the application itself")
     assert len(site.daemon_workers()) == 2
 
 

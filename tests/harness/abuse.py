@@ -1,8 +1,8 @@
 """Clients that do what no client should, all at once, and others beside them who do nothing wrong.
 
-Used by tests/stress, and by itself against any server that serves tests/apps/stress.wsgi at /app:
-`tests/.venv/bin/python tests/harness/abuse.py PORT [TLS_PORT] [SECONDS] [SEED]`, which is how scripts/sanitize abuses a server under
-valgrind. It says with its exit status whether everybody who did nothing wrong got what was asked for.
+Used by tests/stress, and by itself against any server that serves tests/apps/stress.wsgi at /app, which is how scripts/sanitize
+abuses a server under valgrind: `tests/.venv/bin/python tests/harness/abuse.py PORT [TLS_PORT] [SECONDS] [SEED]`. It says with its
+exit status whether everybody who did nothing wrong got what was asked for.
 """
 
 from __future__ import annotations

@@ -19,7 +19,10 @@ def application(environ, start_response):
 RECIPE = Recipe(
     mounts={
         "/app": "plain.wsgi",
-        "/environ": Mount("environ.wsgi", httpd="SetEnv OWN_KEY own\nSetEnvIf X-Tag (.+) TAGGED=$1\nRequestHeader set X-Set v"),
+        "/environ": Mount(
+            "environ.wsgi",
+            httpd="SetEnv OWN_KEY own\nSetEnvIf X-Tag (.+) TAGGED=$1\nSetEnvIf X-Proto https HTTPS=on\nRequestHeader set X-Set v",
+        ),
         "/scripts": "@DIR@/scripts",
         "/guarded": Mount(
             "plain.wsgi",
@@ -27,6 +30,7 @@ RECIPE = Recipe(
         ),
         "/hidden-script": "@DIR@/forbidden/x.wsgi",
         "/failing": Mount("failing.wsgi", httpd="ErrorDocument 500 /errors/500.txt"),
+        "/guessed": Mount("responses.wsgi", httpd="AddType text/x-guessed .wsgi"),
         "/filtered": Mount("plain.wsgi", httpd='Header set X-Added "by httpd"\nRequestHeader unset X-Ticket'),
     },
     conf={
@@ -165,6 +169,17 @@ def test_keys_of_other_modules_are_in_environ(site):
     """SetEnv, SetEnvIf, RequestHeader: what other modules left in the request."""
     found = environ(site, "/environ", "X-Tag: t")
     assert (found["OWN_KEY"], found["TAGGED"], found["HTTP_X_SET"]) == ("own", "t", "v")
+
+
+def test_type_that_a_name_suggests_is_not_the_responses(site):
+    """mod_mime says what the script is; only the application says what its response is."""
+    assert site.ask("/guessed/no-content-type").head.get("Content-Type") is None
+
+
+def test_scheme_follows_https_of_the_servers_environment(site):
+    """As with mod_wsgi: a server behind a proxy that ends TLS sets HTTPS by SetEnvIf."""
+    for field, scheme in [("X-Proto: https", "https"), ("X-Proto: http", "http")]:
+        assert environ(site, "/environ", field)["wsgi.url_scheme"] == scheme
 
 
 def test_rewrite_with_pass_through(site):

@@ -83,6 +83,37 @@ def test_close_when_more_came_than_declared(site):
     closed_once(notes)
 
 
+@pytest.mark.parametrize("block", ["more", ""])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_iteration_stops_when_enough_was_sent(site, method, block):
+    """PEP 3333, "Handling the Content-Length Header": the response is whole, its thread serves the next request."""
+    notes = site.notes()
+    with site.wire() as wire:
+        answer = wire.ask(f"/endless-past-the-length?{block}", notes.field, method=method)
+        assert answer.body == (b"whole" if method == "GET" else b"")
+        closed_once(notes)
+        assert notes.lines() == ["next", "close"]
+        assert wire.ask("/normal", site.notes().field).body == b"ab"
+
+
+def test_write_past_the_length_is_an_error(site):
+    """PEP 3333, "Handling the Content-Length Header": the client has a whole response all the same."""
+    with site.wire() as wire:
+        assert wire.ask("/writes-past-the-length").body == b"whole"
+        assert wire.ask("/normal", site.notes().field).body == b"ab"
+    site.log.failure("goes on behind the end of the body")
+
+
+def test_blocks_without_content_end_with_the_client(site):
+    """PEP 3333: an early disconnect of the browser; nothing is sent that would fail."""
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/endless-without-content", notes.field)
+        wire.read_head()
+        wire.vanish()
+    closed_once(notes)
+
+
 @pytest.mark.parametrize("case", ["endless", "waits"])
 def test_close_when_the_client_is_gone(site, case):
     """PEP 3333: an early disconnect of the browser."""

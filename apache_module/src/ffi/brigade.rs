@@ -10,7 +10,7 @@ use httpd_sys::{
     apr_brigade_create, apr_brigade_insert_file, apr_bucket, apr_bucket_alloc_t, apr_bucket_brigade,
     apr_bucket_eos_create, apr_bucket_file_enable_mmap, apr_bucket_flush_create, apr_bucket_heap_create,
     apr_bucket_transient_create, apr_bucket_type_eos, apr_file_dup, apr_file_t, apr_off_t, apr_os_file_get,
-    apr_os_file_put, apr_read_type_e_APR_BLOCK_READ, apr_status_t,
+    apr_os_file_put, apr_read_type_e_APR_BLOCK_READ, apr_read_type_e_APR_NONBLOCK_READ, apr_status_t,
 };
 
 use super::Pool;
@@ -172,13 +172,15 @@ impl<'r> Brigade<'r> {
         if status == 0 { Ok(()) } else { Err(status) }
     }
 
-    /// Reads up to `most` bytes of the request's body into the brigade, waiting for the first.
+    /// Reads up to `most` bytes of the request's body into the brigade, waiting for the first where `waits`
+    /// says so.
     ///
     /// # Errors
-    /// The status of the filters.
-    pub fn fill(&mut self, filters: *mut ap_filter_t, most: usize) -> Result<(), apr_status_t> {
+    /// The status of the filters; `EAGAIN` where nothing is at hand.
+    pub fn fill(&mut self, filters: *mut ap_filter_t, most: usize, waits: bool) -> Result<(), apr_status_t> {
+        let wait = if waits { apr_read_type_e_APR_BLOCK_READ } else { apr_read_type_e_APR_NONBLOCK_READ };
         let most = apr_off_t::try_from(most).unwrap_or(apr_off_t::MAX);
-        let (mode, wait) = (ap_input_mode_t_AP_MODE_READBYTES, apr_read_type_e_APR_BLOCK_READ);
+        let mode = ap_input_mode_t_AP_MODE_READBYTES;
         // SAFETY: as for `pass`.
         let status = unsafe { ap_get_brigade(filters, self.raw, mode, wait, most) };
         if status == 0 { Ok(()) } else { Err(status) }

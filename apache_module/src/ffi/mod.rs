@@ -2,7 +2,9 @@
 //! else holds a pointer.
 
 mod brigade;
+mod client;
 mod conf_vector;
+mod filters;
 mod pool;
 mod regex;
 mod request;

@@ -4,11 +4,11 @@ use std::ffi::{c_char, c_int};
 use std::marker::PhantomData;
 
 use httpd_sys::{
-    AP_REQ_REJECT_PATH_INFO, ap_allow_options, ap_conn_keepalive_e_AP_CONN_CLOSE, ap_context_document_root,
-    ap_context_prefix, ap_document_root, ap_get_server_name, ap_get_server_port, ap_log_rerror_,
-    ap_run_http_scheme, ap_set_content_length, ap_set_content_type, apr_array_header_t,
-    apr_filetype_e_APR_DIR, apr_filetype_e_APR_NOFILE, apr_sockaddr_t, apr_table_add, apr_table_elts,
-    apr_table_entry_t, apr_table_get, apr_table_setn, apr_table_t, core_dir_config, request_rec,
+    AP_REQ_REJECT_PATH_INFO, ap_allow_options, ap_context_document_root, ap_context_prefix, ap_document_root,
+    ap_get_server_name, ap_get_server_port, ap_log_rerror_, ap_run_http_scheme, ap_set_content_length,
+    ap_set_content_type, apr_array_header_t, apr_filetype_e_APR_DIR, apr_filetype_e_APR_NOFILE,
+    apr_sockaddr_t, apr_table_add, apr_table_elts, apr_table_entry_t, apr_table_get, apr_table_set,
+    apr_table_setn, apr_table_t, core_dir_config, request_rec,
 };
 use shared::log::Level;
 
@@ -55,6 +55,10 @@ impl<'r> Request<'r> {
     /// `raw` is a request that lives for `'r`, in the calling thread.
     pub unsafe fn new(raw: *mut request_rec) -> Self {
         Self { raw, life: PhantomData }
+    }
+
+    pub(super) const fn raw(self) -> *mut request_rec {
+        self.raw
     }
 
     texts! {
@@ -184,25 +188,10 @@ impl<'r> Request<'r> {
         unsafe { (borrowed(ap_context_prefix(self.raw)), borrowed(ap_context_document_root(self.raw))) }
     }
 
-    /// The address and the port that the client connected to.
-    pub fn local(self) -> (Option<&'r [u8]>, u16) {
-        // SAFETY: the connection outlives its requests.
-        unsafe {
-            let connection = (*self.raw).connection;
-            (borrowed((*connection).local_ip), port((*connection).local_addr))
-        }
-    }
-
     /// The client's port.
     pub fn client_port(self) -> u16 {
         // SAFETY: the request lives.
         unsafe { port((*self.raw).useragent_addr) }
-    }
-
-    /// The connection's number.
-    pub fn connection_id(self) -> i64 {
-        // SAFETY: as for `local`.
-        unsafe { (*(*self.raw).connection).id }
     }
 
     /// When the request came, in microseconds since the epoch.
@@ -235,22 +224,10 @@ impl<'r> Request<'r> {
         unsafe { entries((*self.raw).subprocess_env) }
     }
 
-    /// Whether the connection is gone.
-    pub fn is_aborted(self) -> bool {
-        // SAFETY: as for `local`.
-        unsafe { (*(*self.raw).connection).aborted != 0 }
-    }
-
     /// Whether the end of the response has been passed on.
     pub fn is_response_ended(self) -> bool {
         // SAFETY: the request lives.
         unsafe { (*self.raw).eos_sent != 0 }
-    }
-
-    /// Has the connection closed behind this response.
-    pub fn close_connection(self) {
-        // SAFETY: as for `local`.
-        unsafe { (*(*self.raw).connection).keepalive = ap_conn_keepalive_e_AP_CONN_CLOSE };
     }
 
     /// The status that the request has so far.
@@ -298,13 +275,7 @@ impl<'r> Request<'r> {
     pub fn set_error_header(self, name: &[u8], value: &[u8]) {
         let (name, value) = (terminated(name), terminated(value));
         // SAFETY: as for `add_header`.
-        unsafe {
-            httpd_sys::apr_table_set(
-                (*self.raw).err_headers_out,
-                name.as_ptr().cast(),
-                value.as_ptr().cast(),
-            );
-        }
+        unsafe { apr_table_set((*self.raw).err_headers_out, name.as_ptr().cast(), value.as_ptr().cast()) };
     }
 
     /// Answers with what is at another path of this server, asked for with GET, as mod_cgi does.
@@ -372,7 +343,7 @@ impl<'r> Request<'r> {
 
 /// # Safety
 /// `address` is null or alive.
-unsafe fn port(address: *const apr_sockaddr_t) -> u16 {
+pub(super) unsafe fn port(address: *const apr_sockaddr_t) -> u16 {
     // SAFETY: the caller's promise.
     unsafe { address.as_ref() }.map_or(0, |address| address.port)
 }

@@ -216,7 +216,12 @@ pub fn start(cycle: Cycle<'_>) {
         return;
     }
     if let Err(error) = try_start(conf, cycle.workers()) {
-        log::emergency(&format!("Python does not start in this worker: {error}"));
+        let why = format!("Python does not start in this worker: {error}");
+        match WORKER.get() {
+            // Requests are not to wait for threads that will never be there.
+            Some(worker) => worker.fail(&why),
+            None => log::emergency(&why),
+        }
     }
 }
 
@@ -236,6 +241,7 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
     });
     let threads = conf.process.threads();
     let path = conf.process.path().to_vec();
+    let startup_timeout = conf.process.startup_timeout();
     // A missing script was warned of when the configuration was read.
     let mounts: Vec<Vec<u8>> =
         conf.mounts.iter().filter(|mount| is_there(mount)).map(|mount| mount.as_bytes().to_vec()).collect();
@@ -254,6 +260,8 @@ fn try_start(conf: &MainConf, workers: u32) -> std::io::Result<()> {
                     multiprocess: workers > 1,
                     keeps_scripts: false,
                     switch_interval: None,
+                    startup_timeout: Some(startup_timeout),
+                    ends_startup: false,
                     log: write_log,
                 },
             )

@@ -127,6 +127,11 @@ impl<'a> Conf<'a> {
     }
 
     /// The cycle that this configuration is of.
+    /// nginx's pid file, as far as the configuration was read.
+    pub fn pid_path(self) -> std::path::PathBuf {
+        self.cycle().pid_path()
+    }
+
     pub(super) fn cycle(self) -> Cycle<'a> {
         Cycle::of(self.0.cycle())
     }

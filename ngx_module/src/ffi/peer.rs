@@ -190,12 +190,11 @@ impl IdleConnection {
 impl Drop for IdleConnection {
     fn drop(&mut self) {
         let pool = pointer(self.0.pool());
-        // SAFETY: a living connection that nobody refers to any more, with a pool of its own.
-        unsafe {
-            self.0.close();
-            if !pool.is_null() {
-                ngx_destroy_pool(pool);
-            }
+        // SAFETY: a living connection that nobody refers to any more.
+        unsafe { self.0.close() };
+        if !pool.is_null() {
+            // SAFETY: the connection's own, and nobody else's.
+            unsafe { ngx_destroy_pool(pool) };
         }
     }
 }

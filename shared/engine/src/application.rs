@@ -19,6 +19,7 @@ use shared::http::packed::get;
 
 use crate::environ;
 use crate::interpreter::{self, Interpreter};
+use crate::startup::Startup;
 
 /// More mounts than this (each request of httpd's AddHandler may name another script) begin the table anew.
 const MAX_MOUNTS: usize = 4096;
@@ -54,6 +55,8 @@ struct Module {
     target: Target,
     /// One per module: one that is slow to import holds up its own requests only.
     lock: Py<PyAny>,
+    /// Guarded by `lock`, but for those who wait.
+    startup: Startup,
     loaded: Mutex<Option<Loaded>>,
 }
 
@@ -61,6 +64,15 @@ struct Module {
 enum Target {
     Script(PathBuf),
     Module(String),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Script(path) => path.display().fmt(formatter),
+            Self::Module(name) => formatter.write_str(name),
+        }
+    }
 }
 
 struct Loaded {
@@ -141,6 +153,7 @@ impl Mount {
         let module = Module {
             target: target.clone(),
             lock: interpreter.lock.bind(py).call0()?.unbind(),
+            startup: Startup::default(),
             loaded: Mutex::new(None),
         };
         Ok(Self {
@@ -162,10 +175,12 @@ impl Mount {
         if let Some(application) = module.application(py, stamp, &self.callable) {
             return Ok(application);
         }
-        let _held = Held::take(module.lock.bind(py))?;
-        module
-            .application(py, stamp, &self.callable)
-            .map_or_else(|| module.find_application(py, stamp, &self.callable), Ok)
+        let _held = Held::take(module.lock.bind(py), &module.startup)?;
+        if let Some(application) = module.application(py, stamp, &self.callable) {
+            return Ok(application);
+        }
+        let _under_way = module.startup.begin(py, &module.target.to_string());
+        module.find_application(py, stamp, &self.callable)
     }
 }
 
@@ -173,9 +188,18 @@ impl Mount {
 struct Held<'a, 'py>(&'a Bound<'py, PyAny>);
 
 impl<'a, 'py> Held<'a, 'py> {
-    fn take(lock: &'a Bound<'py, PyAny>) -> PyResult<Self> {
-        lock.call_method0("acquire")?;
-        Ok(Self(lock))
+    fn take(lock: &'a Bound<'py, PyAny>, startup: &Startup) -> PyResult<Self> {
+        loop {
+            // threading.TIMEOUT_MAX is as long as that, at least.
+            let patience = startup.patience().map_or(-1.0, |left| left.as_secs_f64().min(4e6));
+            if lock.call_method1("acquire", (true, patience))?.is_truthy()? {
+                return Ok(Self(lock));
+            }
+            // Whoever loaded it may have given way to somebody else.
+            if startup.patience().is_some_and(|left| left.is_zero()) {
+                return Err(PyErr::from_value(Interpreter::get()?.not_loaded.bind(lock.py()).call0()?));
+            }
+        }
     }
 }
 

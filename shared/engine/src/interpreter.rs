@@ -19,6 +19,8 @@ const SOURCE: &str = include_str!("python/neat.py");
 static INTERPRETER: OnceLock<Interpreter> = OnceLock::new();
 static LOG: OnceLock<LogTable> = OnceLock::new();
 static STOPPED: AtomicBool = AtomicBool::new(false);
+static STARTUP_TIMEOUT: OnceLock<Duration> = OnceLock::new();
+static ENDS_STARTUP: AtomicBool = AtomicBool::new(false);
 static KEEPS_SCRIPTS: AtomicBool = AtomicBool::new(false);
 /// The thread state of the thread that started Python, while it does not run.
 static MAIN: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(std::ptr::null_mut());
@@ -39,6 +41,8 @@ pub struct Interpreter {
     pub body_error: Py<PyAny>,
     /// The exception for a block that `write()` cannot send.
     pub send_failed: Py<PyAny>,
+    /// The exception for a request whose application is not loaded in time.
+    pub not_loaded: Py<PyAny>,
     /// Prints an exception.
     pub format_error: Py<PyAny>,
     /// Loads a script file.
@@ -70,6 +74,16 @@ pub fn keeps_scripts() -> bool {
     KEEPS_SCRIPTS.load(Ordering::Relaxed)
 }
 
+/// How long the load of an application may take; `None` without end.
+pub fn startup_timeout() -> Option<Duration> {
+    STARTUP_TIMEOUT.get().copied()
+}
+
+/// Whether a load that takes longer is ended.
+pub fn ends_startup() -> bool {
+    ENDS_STARTUP.load(Ordering::Relaxed)
+}
+
 /// Whether Python has ended, so that no thread may enter it any more.
 pub fn is_stopped() -> bool {
     STOPPED.load(Ordering::Acquire)
@@ -91,6 +105,10 @@ pub fn start(conf: &Conf<'_>) -> Result<(), String> {
     if LOG.set(conf.log).is_err() {
         return Err("it was started before in this process".to_owned());
     }
+    if conf.raw.startup_timeout > 0 {
+        let _ = STARTUP_TIMEOUT.set(Duration::from_millis(conf.raw.startup_timeout));
+    }
+    ENDS_STARTUP.store(conf.raw.ends_startup != 0, Ordering::Relaxed);
     KEEPS_SCRIPTS.store(conf.raw.keeps_scripts != 0, Ordering::Relaxed);
     shared::ffi::guard::set_panic_sink(|message| log(Level::Critical, message.as_bytes()));
     let handlers = Handlers::save();
@@ -264,6 +282,7 @@ fn prepare(py: Python<'_>, conf: &Conf<'_>) -> PyResult<()> {
         file_of: find("file_of")?,
         body_error: find("body_error")?,
         send_failed: find("SendFailed")?,
+        not_loaded: find("NotLoaded")?,
         format_error: find("format_error")?,
         load_script: find("load_script")?,
         load_module: find("load_module")?,

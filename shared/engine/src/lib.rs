@@ -24,5 +24,6 @@ mod native;
 mod request;
 mod serve;
 mod start_response;
+mod startup;
 mod threads;
 mod traceback;

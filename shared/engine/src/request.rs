@@ -40,10 +40,10 @@ thread_local! {
 /// What was done with a block of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It is on its way, or was dropped by a declared length.
+    /// It is on its way.
     Taken,
-    /// The response has no body (HEAD, 204, 304); no more is needed.
-    NoBody,
+    /// Nothing more is needed: the response has no body (HEAD, 204, 304), or the declared length was reached.
+    Enough,
 }
 
 /// Why a block was not sent.
@@ -53,6 +53,8 @@ pub enum Refusal {
     NoHead,
     /// The server said so.
     Server(SendError),
+    /// All of the declared length was sent before.
+    Full,
     /// The caller is a child process of the application's, and the response its parent's.
     Child,
 }
@@ -175,6 +177,26 @@ impl Request {
         self.with_room(py, block.len(), |exchange| self.pass_block(exchange, block, flush))
     }
 
+    /// The same for `write()`, which is refused where all of the declared length was sent before.
+    pub fn write(&self, py: Python<'_>, block: &[u8]) -> Result<(), Refusal> {
+        if !block.is_empty() && self.response().is_full() {
+            return Err(Refusal::Full);
+        }
+        self.send(py, block, true).map(drop)
+    }
+
+    /// Takes note of a block without content: nothing is sent for it, so that the server is asked whether
+    /// there is still a client.
+    pub fn skip(&self) -> Result<Sent, Refusal> {
+        if fork::is_forked() {
+            return Err(Refusal::Child);
+        }
+        // Whoever has the exchange sends something, and is told.
+        let gone = self.free_exchange().and_then(|exchange| exchange.as_ref().and_then(Exchange::gone));
+        gone.map_or(Ok(()), |gone| Err(Refusal::Server(gone)))?;
+        Ok(if self.response().is_whole() { Sent::Enough } else { Sent::Taken })
+    }
+
     /// Sends the head and the whole body, and ends the exchange.
     pub fn send_all(&self, py: Python<'_>, block: &[u8]) -> Result<Sent, Refusal> {
         self.with_room(py, block.len(), |exchange| {
@@ -191,7 +213,7 @@ impl Request {
         file: BorrowedFd<'_>,
         offset: u64,
         length: u64,
-    ) -> Result<Sent, Refusal> {
+    ) -> Result<(), Refusal> {
         if fork::is_forked() {
             return Err(Refusal::Child);
         }
@@ -269,22 +291,31 @@ impl Request {
         Ok(step.admitted)
     }
 
+    /// A part of the body did not leave.
+    fn lose(&self, error: SendError) -> Refusal {
+        self.response().lose();
+        Refusal::Server(error)
+    }
+
     fn pass_block(
         &self,
         exchange: &mut Option<ForeignExchange>,
         block: &[u8],
         flush: bool,
     ) -> Result<Sent, Refusal> {
-        let Some(admitted) = self.step(exchange, block.len() as u64)? else { return Ok(Sent::NoBody) };
+        let Some(admitted) = self.step(exchange, block.len() as u64)? else {
+            // Nobody would tell the writer otherwise.
+            return open(exchange)?.gone().map_or(Ok(Sent::Enough), |gone| Err(Refusal::Server(gone)));
+        };
         let block = block.get(..usize::try_from(admitted).unwrap_or(usize::MAX)).unwrap_or(block);
         let exchange = open(exchange)?;
         if !block.is_empty() {
-            exchange.send(block).map_err(Refusal::Server)?;
+            exchange.send(block).map_err(|error| self.lose(error))?;
         }
         if flush {
-            exchange.flush().map_err(Refusal::Server)?;
+            exchange.flush().map_err(|error| self.lose(error))?;
         }
-        Ok(Sent::Taken)
+        Ok(if self.response().is_whole() { Sent::Enough } else { Sent::Taken })
     }
 
     fn pass_file(
@@ -293,12 +324,13 @@ impl Request {
         file: BorrowedFd<'_>,
         offset: u64,
         length: u64,
-    ) -> Result<Sent, Refusal> {
-        let Some(admitted) = self.step(exchange, length)? else { return Ok(Sent::NoBody) };
-        if admitted > 0 {
-            open(exchange)?.send_file(file, offset, admitted).map_err(Refusal::Server)?;
+    ) -> Result<(), Refusal> {
+        match self.step(exchange, length)? {
+            Some(0) | None => Ok(()),
+            Some(admitted) => {
+                open(exchange)?.send_file(file, offset, admitted).map_err(|error| self.lose(error))
+            }
         }
-        Ok(Sent::Taken)
     }
 
     fn pass_end(&self, exchange: &mut Option<ForeignExchange>) {

@@ -37,7 +37,7 @@ impl From<Refusal> for Fault {
                 "the application gave a body before it had called start_response()",
             )),
             Refusal::Server(error) => Self::Gone(error),
-            Refusal::Child => Self::Gone(SendError::Stopping),
+            Refusal::Full | Refusal::Child => Self::Gone(SendError::Stopping),
         }
     }
 }
@@ -179,8 +179,10 @@ fn send(
     for item in result.try_iter()? {
         let item = item?;
         let block = block_of(&item)?;
-        if !block.is_empty() && request.send(py, block, true)? == Sent::NoBody {
-            return Ok(());
+        let sent = if block.is_empty() { request.skip()? } else { request.send(py, block, true)? };
+        // PEP 3333, "Handling the Content-Length Header": what would come behind is not asked for.
+        if sent == Sent::Enough {
+            break;
         }
     }
     if is_empty_sequence(result) || file_wrapper::is_wrapper(interpreter, result) {

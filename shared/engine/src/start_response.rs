@@ -119,9 +119,12 @@ unsafe extern "C" fn write(owner: *mut ffi::PyObject, arguments: *mut ffi::PyObj
         let block = block
             .cast::<PyBytes>()
             .map_err(|_| PyTypeError::new_err(format!("write() takes bytes, not {}", type_name(&block))))?;
-        match request.send(py, block.as_bytes(), true) {
-            Ok(_) => Ok(py.None().into_ptr()),
+        match request.write(py, block.as_bytes()) {
+            Ok(()) => Ok(py.None().into_ptr()),
             Err(Refusal::NoHead) => Err(PyAssertionError::new_err("write() before start_response()")),
+            Err(Refusal::Full) => Err(PyValueError::new_err(
+                "write() goes on behind the end of the body: all of the declared Content-Length was sent",
+            )),
             Err(Refusal::Server(error)) => send_failed(py, &error.to_string()),
             Err(Refusal::Child) => {
                 send_failed(py, "the response belongs to the process that forked this one")

@@ -52,13 +52,18 @@ impl Drop for Kept {
 pub fn interrupt(py: Python<'_>, thread: u64) -> String {
     let stack = interpreter::Interpreter::get().and_then(|interpreter| {
         let stack: String = interpreter.stack_of.bind(py).call1((thread,))?.extract()?;
-        let id = std::ffi::c_long::try_from(thread).unwrap_or(-1);
-        INTERRUPTS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: attached; the class lives as long as Python.
-        unsafe { ffi::PyThreadState_SetAsyncExc(id, interpreter.request_timeout.as_ptr()) };
+        raise(py, thread, &interpreter.request_timeout);
         Ok(stack)
     });
     stack.unwrap_or_else(|error| format!("(its stack cannot be read: {error})"))
+}
+
+/// Raises an exception in another thread.
+pub fn raise(_: Python<'_>, thread: u64, class: &Py<PyAny>) {
+    let id = std::ffi::c_long::try_from(thread).unwrap_or(-1);
+    INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: attached; the class lives as long as Python.
+    unsafe { ffi::PyThreadState_SetAsyncExc(id, class.as_ptr()) };
 }
 
 /// Forgets what was raised in this thread for a request that ended before Python looked at it: it is not
@@ -67,13 +72,17 @@ pub fn forget_interrupt(_: Python<'_>) {
     let interrupts = INTERRUPTS.load(Ordering::Relaxed);
     if SEEN.replace(interrupts) != interrupts {
         // SAFETY: attached; no exception clears what is pending.
-        unsafe { ffi::PyThreadState_SetAsyncExc(own_id(), std::ptr::null_mut()) };
+        unsafe {
+            let id = std::ffi::c_long::try_from(own_id()).unwrap_or(-1);
+            ffi::PyThreadState_SetAsyncExc(id, std::ptr::null_mut());
+        }
     }
 }
 
-fn own_id() -> std::ffi::c_long {
+/// What Python calls the calling thread.
+pub fn own_id() -> u64 {
     // SAFETY: names the calling thread.
-    std::ffi::c_long::try_from(unsafe { libc::pthread_self() }).unwrap_or(-1)
+    unsafe { libc::pthread_self() as u64 }
 }
 
 /// Runs `work` attached to Python. The calling thread keeps its thread state for the next time.

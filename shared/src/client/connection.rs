@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv as peek, sendmsg};
@@ -11,7 +11,8 @@ use nix::sys::socket::{MsgFlags, recv as peek, sendmsg};
 use super::ClientError;
 use super::delivery::Delivery;
 use crate::conf::group::ProcessGroup;
-use crate::exchange::{Body, Exchange};
+use crate::exchange::{Body, Exchange, SendError};
+use crate::ffi::hang_up::{self, First};
 use crate::ffi::recv::recv;
 use crate::wire::{BodyMode, Conversation, Cut, Kind, WireError, encode};
 
@@ -19,6 +20,8 @@ use crate::wire::{BodyMode, Conversation, Cut, Kind, WireError, encode};
 const READ_SIZE: usize = 64 * 1024;
 /// How much of a body is read from the client at a time.
 const BODY_READ_SIZE: usize = 64 * 1024;
+/// How often a client is asked after whose end no socket shows: a stream of HTTP/2 that was reset.
+const GONE_INTERVAL: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// What a thread receives into: nothing of it outlives an exchange.
@@ -123,6 +126,7 @@ impl Connection {
         while !delivery.is_ended() {
             // Nothing more is at hand: what was sent so far is on its way before this waits.
             delivery.flush().map_err(ClientError::Client)?;
+            self.wait(delivery)?;
             let length = self.receive(buffer)?;
             let mut input = buffer.get(..length).unwrap_or_default();
             // All of it is read: what stands behind the end decides whether the connection is kept.
@@ -141,6 +145,26 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Waits until something has come, unless the client goes first: a response that nobody waits for is not
+    /// waited for either, and the worker learns of it from the end of the connection.
+    fn wait<X: Exchange>(&self, delivery: &Delivery<'_, X>) -> Result<(), ClientError> {
+        let begin = Instant::now();
+        loop {
+            let left = self.limits.receive_timeout.saturating_sub(begin.elapsed());
+            let Some(client) = delivery.client() else { return Ok(()) };
+            let first = hang_up::wait(self.socket.as_fd(), client, left.min(GONE_INTERVAL));
+            if first == First::Readable || left.is_zero() {
+                return Ok(());
+            }
+            if let Some(gone) = delivery.exchange().gone() {
+                return Err(ClientError::Client(gone));
+            }
+            if first == First::HungUp {
+                return Err(ClientError::Client(SendError::Disconnected));
+            }
+        }
     }
 
     /// Receives what there is, or waits for it.

@@ -1,9 +1,9 @@
 //! A worker's events on their way into the exchange of the server.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::ClientError;
-use crate::exchange::{BodyError, End, Exchange, SendError};
+use crate::exchange::{Body, BodyError, End, Exchange, SendError};
 use crate::log::Level;
 use crate::wire::Event;
 
@@ -14,6 +14,8 @@ pub(super) struct Delivery<'x, X> {
     group: &'x str,
     /// The client's body has been read from, so that it cannot be sent again.
     body_read: bool,
+    /// All of it was read, or there is none.
+    body_ended: bool,
     head_sent: bool,
     /// Something was sent to the client that the server may still hold back.
     unflushed: bool,
@@ -22,8 +24,17 @@ pub(super) struct Delivery<'x, X> {
 }
 
 impl<'x, X: Exchange> Delivery<'x, X> {
-    pub(super) const fn new(exchange: &'x mut X, group: &'x str) -> Self {
-        Self { exchange, group, body_read: false, head_sent: false, unflushed: false, ended: false }
+    pub(super) fn new(exchange: &'x mut X, group: &'x str) -> Self {
+        let body_ended = exchange.body() != Body::Stream;
+        Self {
+            exchange,
+            group,
+            body_read: false,
+            body_ended,
+            head_sent: false,
+            unflushed: false,
+            ended: false,
+        }
     }
 
     /// What is delivered to.
@@ -33,6 +44,12 @@ impl<'x, X: Exchange> Delivery<'x, X> {
 
     pub(super) const fn body_read(&self) -> bool {
         self.body_read
+    }
+
+    /// The client's socket, where its end says that nobody waits for the response. The end of a client that
+    /// has a body to send is its body's, which the application is told of.
+    pub(super) fn client(&self) -> Option<BorrowedFd<'_>> {
+        if self.body_ended { self.exchange.client() } else { None }
     }
 
     pub(super) const fn is_ended(&self) -> bool {
@@ -48,6 +65,7 @@ impl<'x, X: Exchange> Delivery<'x, X> {
     pub(super) fn read_body<'b>(&mut self, into: &'b mut [u8]) -> Result<&'b [u8], BodyError> {
         self.body_read = true;
         let length = self.exchange.read_body(into)?;
+        self.body_ended |= length == 0 && !into.is_empty();
         Ok(into.get(..length).unwrap_or_default())
     }
 

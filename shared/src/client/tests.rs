@@ -70,6 +70,9 @@ impl Exchange for Asked {
         self.said.push("flush".to_owned());
         Ok(())
     }
+    fn gone(&self) -> Option<SendError> {
+        None
+    }
     fn retry_after(&mut self, seconds: u16) {
         self.said.push(format!("retry after {seconds}"));
     }

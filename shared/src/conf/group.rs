@@ -97,7 +97,7 @@ impl ProcessGroup {
             script_user: None,
             script_group: None,
             socket_user: None,
-            listen_backlog: 100,
+            listen_backlog: 4096,
             connect_timeout: seconds(15),
             socket_timeout: seconds(60),
             response_socket_timeout: seconds(60),

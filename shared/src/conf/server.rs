@@ -1,6 +1,7 @@
 //! What was written about the interpreter of the server's processes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::loader::locate::{Python, locate};
 use crate::preflight::directories::check_embedded_python;
@@ -14,6 +15,7 @@ pub struct ServerConf {
     path: Vec<PathBuf>,
     threads: Option<u32>,
     restrict_embedded: bool,
+    startup_timeout: Option<u32>,
     socket_prefix: Option<String>,
 }
 
@@ -26,6 +28,7 @@ impl ServerConf {
             (Setting::PythonPath, Value::Paths(path)) => self.path.clone_from(path),
             (Setting::Threads, Value::Number(threads)) => self.threads = Some(*threads),
             (Setting::RestrictEmbedded, Value::Flag(on)) => self.restrict_embedded = *on,
+            (Setting::StartupTimeout, Value::Number(seconds)) => self.startup_timeout = Some(*seconds),
             (Setting::SocketPrefix, Value::Word(prefix)) => self.socket_prefix = Some(prefix.clone()),
             (Setting::Retired { .. }, _) => {}
             _ => return false,
@@ -63,6 +66,12 @@ impl ServerConf {
     #[must_use]
     pub const fn restrict_embedded(&self) -> bool {
         self.restrict_embedded
+    }
+
+    /// How long an application may take to load.
+    #[must_use]
+    pub fn startup_timeout(&self) -> Duration {
+        Duration::from_secs(self.startup_timeout.unwrap_or(15).into())
     }
 
     /// How the paths of the groups' sockets begin, given the directory for files of the running server.

@@ -9,7 +9,7 @@ use std::ffi::c_void;
 
 /// Raised with every change of a type in this file, of [`crate::http::key::Key`]'s order, or of what a call
 /// means. The engine refuses to start under another version.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What [`EngineTable::fork`] answers where the application has started threads: they would not be in the
 /// child.
@@ -112,6 +112,11 @@ pub struct EngineConf {
     /// Microseconds after which a thread offers the GIL to others (`sys.setswitchinterval`); 0 leaves it to
     /// CPython.
     pub switch_interval: u64,
+    /// Milliseconds after which an application that is still being loaded is said to be, and requests for it
+    /// are refused; 0 for never.
+    pub startup_timeout: u64,
+    /// Whether such a load is ended, though it is in a thread that serves no request.
+    pub ends_startup: u32,
     /// Where lines that belong to no request go.
     pub log: LogTable,
 }
@@ -189,6 +194,8 @@ pub struct ExchangeTable {
     pub send_file: unsafe extern "C" fn(exchange: *mut c_void, file: i32, offset: u64, length: u64) -> u32,
     /// Sends what was taken.
     pub flush: unsafe extern "C" fn(exchange: *mut c_void) -> u32,
+    /// Whether nothing can be sent any more: 0 as far as is known it can.
+    pub gone: unsafe extern "C" fn(exchange: *mut c_void) -> u32,
     /// Ends the exchange and takes its pointer back: 0 complete, 1 cut, otherwise the status to answer.
     pub end: unsafe extern "C" fn(exchange: *mut c_void, end: u32),
     /// Logs a line with the request's context.

@@ -132,6 +132,14 @@ impl Exchange for ForeignExchange {
         sent(unsafe { (self.table.flush)(self.exchange) })
     }
 
+    fn gone(&self) -> Option<SendError> {
+        if self.ended {
+            return Some(SendError::Stopping);
+        }
+        // SAFETY: not ended.
+        sent(unsafe { (self.table.gone)(self.exchange) }).err()
+    }
+
     fn end(&mut self, end: End) {
         if self.ended {
             return;
@@ -266,6 +274,9 @@ mod tests {
         fn flush(&mut self) -> Result<(), SendError> {
             Err(SendError::TimedOut)
         }
+        fn gone(&self) -> Option<SendError> {
+            self.body.is_empty().then_some(SendError::Disconnected)
+        }
         fn end(&mut self, end: End) {
             let _ = self.note(format!("end {end:?}"));
         }
@@ -301,10 +312,12 @@ mod tests {
             exchange.send_head(head.view()).unwrap();
             exchange.send(b"abc").unwrap();
             assert_eq!(exchange.flush(), Err(SendError::TimedOut));
+            assert_eq!(exchange.gone(), None);
             exchange.log(Level::Warning, b"w");
             assert!(exchange.send_is_instant(9) && !exchange.send_is_instant(10));
             exchange.end(End::Complete);
             assert_eq!(exchange.send(b"late"), Err(SendError::Stopping));
+            assert_eq!(exchange.gone(), Some(SendError::Stopping));
             assert_eq!(exchange.mount(), b"");
         });
         assert_eq!(
@@ -322,6 +335,7 @@ mod tests {
     fn an_exchange_that_is_forgotten_is_ended_all_the_same() {
         assert_eq!(through_the_table(b"", |_| ()), ["end Status(500)"]);
         let notes = through_the_table(b"", |exchange| {
+            assert_eq!(exchange.gone(), Some(SendError::Disconnected));
             exchange.send_head(OwnedResponseHead::new(b"200 OK").unwrap().view()).unwrap();
         });
         assert_eq!(notes.last().map(String::as_str), Some("end Cut"));

@@ -99,6 +99,11 @@ pub struct Start<'a> {
     pub keeps_scripts: bool,
     /// After how long a thread offers the GIL to others; `None` leaves it to CPython.
     pub switch_interval: Option<Duration>,
+    /// How long the load of an application may take before the log says so, and requests for it are refused;
+    /// `None` without end.
+    pub startup_timeout: Option<Duration>,
+    /// Whether such a load is ended where its thread serves no request, too: the thread is the server's.
+    pub ends_startup: bool,
     /// Where lines that belong to no request go; called from any thread.
     pub log: fn(Level, &[u8]),
 }
@@ -203,6 +208,10 @@ pub fn start(engine: &Path, start: &Start<'_>) -> Result<Engine, LoadError> {
         switch_interval: start
             .switch_interval
             .map_or(0, |interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
+        startup_timeout: start
+            .startup_timeout
+            .map_or(0, |timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1)),
+        ends_startup: u32::from(start.ends_startup),
         log: LogTable { write: write_log },
     };
     let mut why = String::new();

@@ -21,6 +21,7 @@ pub const fn exchange_table<X: Exchange>() -> &'static ExchangeTable {
             send: send::<X>,
             send_file: send_file::<X>,
             flush: flush::<X>,
+            gone: gone::<X>,
             end: end::<X>,
             log: log::<X>,
             send_is_instant: send_is_instant::<X>,
@@ -136,6 +137,13 @@ unsafe extern "C" fn flush<X: Exchange>(exchange: *mut c_void) -> u32 {
     guard("exchange flush", SendError::Server as u32, || {
         // SAFETY: the table's contract.
         outcome(unsafe { lent::<X>(exchange) }.flush())
+    })
+}
+
+unsafe extern "C" fn gone<X: Exchange>(exchange: *mut c_void) -> u32 {
+    guard("exchange gone", SendError::Server as u32, || {
+        // SAFETY: the table's contract.
+        outcome(unsafe { lent::<X>(exchange) }.gone().map_or(Ok(()), Err))
     })
 }
 

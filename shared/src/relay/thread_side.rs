@@ -168,6 +168,10 @@ impl<L: EventLoop> Exchange for ThreadSide<L> {
         self.hand_over(None)
     }
 
+    fn gone(&self) -> Option<SendError> {
+        self.channel.gone()
+    }
+
     fn end(&mut self, end: End) {
         self.ended = true;
         if end != End::Complete {
@@ -179,10 +183,6 @@ impl<L: EventLoop> Exchange for ThreadSide<L> {
 
     fn log(&self, level: Level, message: &[u8]) {
         self.channel.log(level, message, || self.event_loop.announce(&self.channel));
-    }
-
-    fn is_wanted(&self) -> bool {
-        self.channel.gone().is_none()
     }
 
     fn send_is_instant(&self, bytes: usize) -> bool {

@@ -160,6 +160,16 @@ pub const DIRECTIVES: &[Directive] = &[
         doc: c"whether no application may run in the server's own processes, which then never load Python",
     },
     Directive {
+        setting: Setting::StartupTimeout,
+        apache: spelt(c"WSGIStartupTimeout", MAIN),
+        nginx: spelt(c"wsgi_startup_timeout", MAIN),
+        kind: Kind::Number(1, 86400),
+        syntax: "seconds",
+        default: "15",
+        doc: c"how long an application may take to load in the server's own processes before the log says where it is, \
+               and requests for it get 503 instead of waiting; process groups have the option startup-timeout",
+    },
+    Directive {
         setting: Setting::SocketPrefix,
         apache: spelt(c"WSGISocketPrefix", MAIN),
         nginx: spelt(c"wsgi_socket_prefix", MAIN),

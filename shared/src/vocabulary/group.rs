@@ -110,7 +110,12 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
         option("script-user", Text, "any", "refuse scripts, and directories of scripts, of another owner"),
         option("script-group", Text, "any", "refuse scripts, and directories of scripts, of another group"),
         option("socket-user", Text, "the server's user", "who may connect to the group's socket"),
-        option("listen-backlog", Number(1, 65535), "100", "connections that wait for a process to take them"),
+        option(
+            "listen-backlog",
+            Number(1, 65535),
+            "4096",
+            "connections that wait for a process to take them",
+        ),
         option("connect-timeout", Wait, "15", "how long the server tries to reach a process"),
         option(
             "socket-timeout",
@@ -140,7 +145,7 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
             "request-timeout",
             Time,
             "60",
-            "a request that runs longer: its stack is logged, RequestTimeout is raised, the client gets 504, and the process is replaced",
+            "a request that runs longer: its stack is logged, RequestTimeout is raised in it, and the client gets 504; a process in which that does not end it is replaced",
         ),
         option(
             "interrupt-timeout",
@@ -189,7 +194,12 @@ pub const GROUP_OPTIONS: &[GroupOption] = {
             "off",
             "PSS at which a process is replaced gracefully, and after a : at which it is killed",
         ),
-        option("virtual-memory-limit", Size(MIN_MEMORY, u64::MAX), "off", "address space of a process"),
+        option(
+            "virtual-memory-limit",
+            Size(MIN_MEMORY, u64::MAX),
+            "off",
+            "address space of a process: what Python is refused is a MemoryError, and a process that cannot go on without ends and is replaced",
+        ),
         option("stack-size", Size(64 << 10, 1 << 30), "8m", "stack of each Python thread"),
         option("header-buffer-size", Size(8 << 10, 1 << 20), "32k", "the longest header line of a response"),
         option(

@@ -52,6 +52,8 @@ pub enum Setting {
     RestrictProcess,
     /// Whether no application runs in the server's own processes.
     RestrictEmbedded,
+    /// How long an application may take to load in the server's own processes.
+    StartupTimeout,
     /// How the paths of the groups' sockets begin.
     SocketPrefix,
     /// Whether the server's error pages replace the application's.

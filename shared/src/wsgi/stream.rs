@@ -29,6 +29,8 @@ use crate::log::Level;
 pub struct Response {
     is_head: bool,
     state: State,
+    /// Something that was handed over did not reach the server.
+    lost: bool,
 }
 
 /// Each state but the first has what the one before it gave up.
@@ -131,7 +133,7 @@ impl Response {
     /// A response to a request with this method.
     #[must_use]
     pub fn to(method: &[u8]) -> Self {
-        Self { is_head: method == b"HEAD", state: State::Unstarted }
+        Self { is_head: method == b"HEAD", state: State::Unstarted, lost: false }
     }
 
     /// Whether `start_response` may be called, before its head is looked at.
@@ -178,6 +180,25 @@ impl Response {
         }
     }
 
+    /// Whether all of the body that there may be has been handed over: the iteration ends, and `write()` is
+    /// an error (PEP 3333, "Handling the Content-Length Header"). That holds from the start of a response
+    /// whose body is empty by its head.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match &self.state {
+            State::Unstarted => false,
+            State::Started(PendingHead(head)) => self.is_head || !head.has_body() || head.length() == Some(0),
+            State::Sending(Body { budget }) => budget.is_none_or(|budget| budget.left() == Some(0)),
+            State::Over => true,
+        }
+    }
+
+    /// Whether the declared length was reached by what has been handed over.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(&self.state, State::Sending(Body { budget: Some(budget) }) if budget.left() == Some(0))
+    }
+
     /// A block of the body, given to `write()` or yielded. An empty one takes the head along too.
     ///
     /// # Errors
@@ -200,6 +221,11 @@ impl Response {
         Ok(Step { head, admitted })
     }
 
+    /// Notes that the server did not take what was handed over.
+    pub const fn lose(&mut self) {
+        self.lost = true;
+    }
+
     /// Ends a response whose blocks have all been handed over.
     pub fn complete(&mut self) -> Ending {
         let State::Sending(Body { budget }) = std::mem::replace(&mut self.state, State::Over) else {
@@ -212,9 +238,12 @@ impl Response {
         }
     }
 
-    /// Ends a response that failed: with a status of the server's own, or cut when the head has left.
+    /// Ends a response that failed: with a status of the server's own, or cut when the head has left. A
+    /// client that has all of the declared length has a whole response.
     pub fn fail(&mut self, status: u16) -> End {
+        let is_full = self.is_full() && !self.lost;
         match std::mem::replace(&mut self.state, State::Over) {
+            State::Sending(_) if is_full => End::Complete,
             State::Unstarted | State::Started(_) => End::Status(status),
             State::Sending(_) | State::Over => End::Cut,
         }

@@ -158,6 +158,15 @@ class SendFailed(ConnectionAbortedError):
     status = 500
 
 
+class NotLoaded(BaseException):
+    """The application is not loaded in time."""
+
+    status = 503
+
+    def __str__(self):
+        return "the application is not loaded in time (startup timeout)"
+
+
 class RequestTimeout(BaseException):
     """The request ran longer than its process group allows."""
 
@@ -174,9 +183,35 @@ def stack_of(thread):
     return "".join(traceback.format_stack(frame)).rstrip()
 
 
+def _native_threads(known):
+    """Threads of this process that threading has not heard of: those of _thread, and of native libraries."""
+    numbers = set()
+    # A thread that was joined may still be on its way out of the process.
+    for _ in range(50):
+        try:
+            numbers = {int(name) for name in os.listdir("/proc/self/task")} - set(known)
+        except OSError:
+            # A root directory without /proc.
+            return {}
+        if not numbers:
+            break
+        time.sleep(0.001)
+    return {number: _native_name(number) for number in sorted(numbers)}
+
+
+def _native_name(number):
+    try:
+        with open(f"/proc/self/task/{number}/comm", errors="replace") as file:
+            return f"{file.read().strip()} (a thread that Python's threading does not know)"
+    except OSError:
+        return f"thread {number}"
+
+
 def freeze():
     """Prepares for a fork, or names the threads that a forked process would not have."""
-    others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    known = {thread.native_id: thread.name for thread in threading.enumerate()}
+    own = threading.get_native_id()
+    others = [name for number, name in (known | _native_threads(known)).items() if number != own]
     if not others:
         gc.collect()
         gc.freeze()
@@ -284,6 +319,12 @@ def _restrict_signals():
     signal.signal = restricted
 
 
+def _leave_as_the_server_expects():
+    """nginx replaces no worker that exits with 2; httpd ends when a child exits with 15, and calls it sick with 7."""
+    leave, server = os._exit, os.getpid()
+    os._exit = lambda status: leave(1 if os.getpid() == server and status & 0xFF in (2, 7, 15) else status)
+
+
 def _unblocked(fork_exec):
     """Children of the application get every signal, whatever the server's threads block for themselves."""
 
@@ -314,6 +355,7 @@ def configure(directories):
     _put_in_front(directories)
     _let_children_have_signals()
     _restrict_signals()
+    _leave_as_the_server_expects()
     return log
 
 

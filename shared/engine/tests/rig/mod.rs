@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use shared::conf::location::LocationConf;
 use shared::conf::mount::Target;
@@ -31,6 +32,9 @@ pub enum Act {
     Log(Level, String),
     Read,
 }
+
+/// How long a load may take here.
+pub const STARTUP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Lines that belong to no request.
 static SERVER_LOG: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
@@ -62,6 +66,8 @@ pub fn engine() -> Engine {
             multiprocess: false,
             keeps_scripts: false,
             switch_interval: None,
+            startup_timeout: Some(STARTUP_TIMEOUT),
+            ends_startup: false,
             log: server_log,
         };
         load::start(&file, &start).expect("the engine starts")
@@ -330,6 +336,10 @@ impl Exchange for Recorded {
     fn flush(&mut self) -> Result<(), SendError> {
         self.act(Act::Flush);
         Ok(())
+    }
+
+    fn gone(&self) -> Option<SendError> {
+        (self.left == 0).then_some(SendError::Disconnected)
     }
 
     fn end(&mut self, end: End) {

@@ -223,6 +223,11 @@ impl Connection {
         !matches!(poll(&mut polled, timeout), Ok(0))
     }
 
+    /// Whether the server has closed it: that is how it says that nobody waits for the response any more.
+    pub fn is_hung_up(&self) -> bool {
+        shared::ffi::hang_up::has_hung_up(self.borrow())
+    }
+
     fn borrow(&self) -> BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.socket)
     }

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -30,6 +30,8 @@ const MAX_GATHERED: usize = 16 * 1024;
 const MAX_INSTANT: usize = 64 * 1024;
 /// So much of a response waits with the lines of the log behind it; further lines go to the group's log.
 const MAX_UNSENT_LOG: usize = 64 * 1024;
+/// A request that was taken sooner than this has not waited.
+const MIN_WAIT: Duration = Duration::from_millis(1);
 /// How much of a file is read at a time.
 const READ_SIZE: usize = 64 * 1024;
 
@@ -49,6 +51,8 @@ pub struct DaemonExchange {
     /// Something of the response was not followed by a flush yet.
     unflushed: bool,
     ended: bool,
+    /// The connection is a new one, which may have waited for this worker to accept it.
+    is_first: bool,
     /// When it came.
     pub arrived: Instant,
 }
@@ -57,6 +61,7 @@ impl DaemonExchange {
     /// A request that has come.
     pub fn new(connection: Arc<Connection>, hub: Arc<Hub>, arrival: Arrival) -> Self {
         connection.open(arrival.number);
+        let is_first = connection.is_new();
         Self {
             connection,
             hub,
@@ -68,6 +73,7 @@ impl DaemonExchange {
             logged: AtomicUsize::new(0),
             unflushed: false,
             ended: false,
+            is_first,
             arrived: Instant::now(),
         }
     }
@@ -106,6 +112,19 @@ impl DaemonExchange {
     pub fn forget(mut self) -> Arc<Connection> {
         self.ended = true;
         Arc::clone(&self.connection)
+    }
+
+    /// Whether the server has closed the connection of a request that waited: its client is gone. One that
+    /// was taken as it came is not asked after.
+    pub fn is_abandoned(&self) -> bool {
+        let has_waited = self.is_first || self.arrived.elapsed() >= MIN_WAIT;
+        has_waited && self.connection.is_hung_up()
+    }
+
+    /// Lets go of a request that nobody waits for.
+    pub fn abandon(mut self) {
+        self.ended = true;
+        self.hub.connections.remove(self.connection.token);
     }
 
     /// Answers without having run anything.
@@ -279,6 +298,10 @@ impl Exchange for DaemonExchange {
             encode::flush(&mut outbound.buffer, self.number);
         }
         if outbound.buffer.is_empty() { Ok(()) } else { self.write(&mut outbound, &[], None) }
+    }
+
+    fn gone(&self) -> Option<SendError> {
+        self.connection.is_hung_up().then_some(SendError::Disconnected)
     }
 
     fn end(&mut self, end: End) {

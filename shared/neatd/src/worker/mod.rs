@@ -94,8 +94,10 @@ pub fn run(setup: Setup<'_>, engine: Engine) -> std::io::Result<()> {
         let life = move || {
             guard("the pulse", (), || {
                 loop {
-                    engine.pulse();
+                    // When it began to wait for the GIL: who was on time before the deadlock is not late by
+                    // the pause behind that.
                     board.score(slot).pulse.store(now(), std::sync::atomic::Ordering::Relaxed);
+                    engine.pulse();
                     thread::sleep(pause);
                 }
             });

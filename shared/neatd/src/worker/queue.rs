@@ -2,18 +2,21 @@
 //! them.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use shared::threads::{RUNNER, Threads};
+use shared::waiting::Waiting;
 
 use super::connection::Connection;
 use super::exchange::DaemonExchange;
 use super::hub::Limits;
 use crate::warden::scoreboard::{Scoreboard, ThreadScore, now};
+
+/// How often a queue that is full is searched for requests whose clients have gone.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// Which of the worker's threads this is.
@@ -33,7 +36,9 @@ pub struct Queue {
 /// What the lock of a queue guards.
 pub struct State {
     /// Requests that wait.
-    pub ready: VecDeque<DaemonExchange>,
+    pub ready: Waiting<DaemonExchange>,
+    /// When it was looked for requests that nobody waits for any more.
+    swept: Instant,
     /// Connections that something has come over while a request of them was served.
     pub readable: Vec<Arc<Connection>>,
     /// Who may run.
@@ -94,7 +99,8 @@ impl Queue {
         let idle = u32::try_from(limits.threads).unwrap_or(u32::MAX);
         board.score(slot).idle.store(idle, Ordering::Relaxed);
         let state = State {
-            ready: VecDeque::new(),
+            ready: Waiting::default(),
+            swept: Instant::now(),
             readable: Vec::new(),
             threads: Threads::new(false),
             served: vec![None; limits.threads],
@@ -162,19 +168,36 @@ impl Queue {
         let mut state = self.lock();
         for exchange in found {
             let busy = state.serving + state.ready.len() >= self.limits.threads;
+            if busy && self.board.waiting() >= self.limits.queue_size {
+                self.sweep(&mut state);
+            }
             if busy && self.board.waiting() >= self.limits.queue_size || state.threads.is_closed() {
                 refused.push(exchange);
             } else {
-                state.ready.push_back(exchange);
+                state.ready.push(exchange);
                 self.show(&state);
             }
         }
         refused
     }
 
+    /// Makes room of what nobody waits for any more, now and then: it costs a call of the system for each.
+    fn sweep(&self, state: &mut State) {
+        if state.swept.elapsed() >= SWEEP_INTERVAL {
+            state.swept = Instant::now();
+            state.ready.sweep(DaemonExchange::is_abandoned).into_iter().for_each(DaemonExchange::abandon);
+            self.show(state);
+        }
+    }
+
     /// Takes the next request for the calling thread.
     pub fn take(&self, state: &mut State) -> Option<DaemonExchange> {
-        let exchange = state.ready.pop_front()?;
+        let taken = state.ready.take(DaemonExchange::is_abandoned);
+        if !taken.abandoned.is_empty() {
+            taken.abandoned.into_iter().for_each(DaemonExchange::abandon);
+            self.show(state);
+        }
+        let exchange = taken.next?;
         state.serving += 1;
         let watch = RUNNER.with(|runner| state.threads.begin(runner));
         self.show(state);
@@ -228,7 +251,7 @@ impl Queue {
         if self.has_free_thread(&state) {
             return None;
         }
-        let exchange = state.ready.pop_front()?;
+        let exchange = state.ready.take_oldest()?;
         self.show(&state);
         Some(exchange)
     }
@@ -236,17 +259,17 @@ impl Queue {
     /// Puts a request back that was taken last.
     pub fn put_back(&self, exchange: DaemonExchange) {
         let mut state = self.lock();
-        state.ready.push_front(exchange);
+        state.ready.put_back(exchange);
         self.show(&state);
     }
 
     /// Takes a request that has waited for longer than `most`.
     pub fn take_late(&self, most: Duration) -> Option<DaemonExchange> {
         let mut state = self.lock();
-        if state.ready.front().is_none_or(|exchange| exchange.arrived.elapsed() < most) {
+        if state.ready.oldest().is_none_or(|exchange| exchange.arrived.elapsed() < most) {
             return None;
         }
-        let late = state.ready.pop_front();
+        let late = state.ready.take_oldest();
         self.show(&state);
         late
     }
@@ -303,7 +326,7 @@ impl Queue {
     /// Ends the threads: each leaves when it asks for its next request.
     pub fn close(&self) {
         let mut state = self.lock();
-        let waiting: Vec<_> = state.ready.drain(..).collect();
+        let waiting: Vec<_> = state.ready.drain().collect();
         let idle = state.threads.close();
         drop(state);
         drop(waiting);

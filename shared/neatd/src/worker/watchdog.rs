@@ -89,7 +89,12 @@ impl Watchdog {
             match before {
                 None => {
                     *step = Some((now.0, now.1, Step::Interrupted));
-                    interrupt(self.engine, Arc::clone(&self.hub), number, served, about);
+                    let then = format!(
+                        "RequestTimeout is raised in it, and its process is replaced where that does not end it within \
+                         {} s (request-timeout)",
+                        self.grace.as_secs_f64()
+                    );
+                    interrupt(self.engine, Arc::clone(&self.hub), number, served, format!("{about}: {then}"));
                 }
                 Some(Step::Interrupted) if elapsed >= timeout + self.grace => {
                     *step = Some((now.0, now.1, Step::Answered));
@@ -110,7 +115,7 @@ fn interrupt(engine: Engine, hub: Arc<Hub>, place: usize, served: Served, about:
             // A thread takes its next request attached, so that the answer holds until it is interrupted.
             let is_meant = || hub.queue.served().get(place).is_some_and(|now| is_same(now.as_ref(), &served));
             if let Some(stack) = engine.interrupt(served.thread, &is_meant) {
-                say(&served, &format!("{about} (request-timeout); it was here:\n{stack}"));
+                say(&served, &format!("{about}; it was here:\n{stack}"));
             }
         });
     };

@@ -89,6 +89,9 @@ pub fn start_python(conf: &ZygoteConf) -> Result<(Engine, Vec<String>), String> 
         multiprocess: group.is_multiprocess(),
         keeps_scripts: true,
         switch_interval: group.switch_interval,
+        // Before the warden ends the process: its stack is gone then.
+        startup_timeout: group.startup_timeout.map(|timeout| timeout * 4 / 5),
+        ends_startup: false,
         log: reports::log,
     };
     let engine = load::start(&conf.engine, &start).map_err(|error| error.to_string())?;

@@ -152,6 +152,40 @@ fn a_failure_is_a_status_until_the_head_has_left_and_a_cut_behind_it() {
 }
 
 #[test]
+fn a_failure_behind_the_declared_length_leaves_the_response_whole() {
+    let mut full = started("GET", "200 OK", Some(3));
+    let _ = full.block(3).unwrap();
+    assert_eq!(full.fail(500), End::Complete);
+    let mut lost = started("GET", "200 OK", Some(3));
+    let _ = lost.block(3).unwrap();
+    lost.lose();
+    assert_eq!(lost.fail(500), End::Cut);
+    let mut short = started("GET", "200 OK", Some(4));
+    let _ = short.block(3).unwrap();
+    assert_eq!(short.fail(500), End::Cut);
+}
+
+#[test]
+fn a_response_is_whole_as_soon_as_enough_was_handed_over() {
+    for (method, status, length, before, behind) in [
+        ("GET", "200 OK", None, false, false),
+        ("GET", "200 OK", Some(4), false, false),
+        ("GET", "200 OK", Some(3), false, true),
+        ("GET", "200 OK", Some(2), false, true),
+        ("GET", "200 OK", Some(0), true, true),
+        ("GET", "204 No Content", None, true, true),
+        ("GET", "304 Not Modified", Some(9), true, true),
+        ("HEAD", "200 OK", Some(9), true, true),
+    ] {
+        let mut response = started(method, status, length);
+        assert_eq!(response.is_whole(), before, "{method} {status} {length:?}");
+        let _ = response.block(3).unwrap();
+        assert_eq!(response.is_whole(), behind, "{method} {status} {length:?}");
+    }
+    assert!(!Response::to(b"HEAD").is_whole(), "there is no head yet");
+}
+
+#[test]
 fn what_has_no_head_is_never_complete() {
     assert_eq!(Response::to(b"GET").complete().end, End::Status(500));
     assert_eq!(started("GET", "200 OK", None).complete().end, End::Status(500));
