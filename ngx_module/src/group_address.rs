@@ -1,13 +1,10 @@
 //! Where a process group is, as a worker of nginx knows it.
 #![deny(unsafe_code)]
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shared::conf::group::ProcessGroup;
-use shared::conf::server::ServerConf;
 use shared::launch::handover::socket_path;
 
 use crate::ffi::upstream_conf::Timeouts;
@@ -24,17 +21,11 @@ pub struct GroupAddress {
 }
 
 impl GroupAddress {
-    /// The address of a group.
-    pub fn of(conf: &ServerConf, group: &ProcessGroup) -> Self {
-        let path = socket_path(&socket_prefix(conf), &group.name);
+    /// The address of a group whose socket's path begins so.
+    pub fn of(socket_prefix: &Path, group: &ProcessGroup) -> Self {
+        let path = socket_path(socket_prefix, &group.name);
         Self { name: group.name.clone(), path, timeouts: timeouts(group) }
     }
-}
-
-/// Where the sockets are, unless the configuration says so: with nginx's pid file.
-pub fn socket_prefix(conf: &ServerConf) -> PathBuf {
-    let pid = Path::new(OsStr::from_bytes(nginx_sys::NGX_PID_PATH.to_bytes()));
-    conf.socket_prefix(pid.parent().unwrap_or_else(|| Path::new("/run")))
 }
 
 /// How long nginx waits for a group.
