@@ -79,6 +79,17 @@ impl MainConf {
             caches,
         }
     }
+
+    /// How the paths of sockets begin: they lie beside nginx's pid file, unless the configuration says
+    /// otherwise.
+    pub fn socket_prefix(&self) -> PathBuf {
+        self.prefix_beside(&self.pid_path)
+    }
+
+    /// The same for another pid file.
+    pub fn prefix_beside(&self, pid_path: &Path) -> PathBuf {
+        self.process.socket_prefix(pid_path.parent().unwrap_or_else(|| Path::new("/run")))
+    }
 }
 
 /// What `wsgi_pass` says.
@@ -214,7 +225,9 @@ impl LocConf {
             self.group = Group::Variable(Rc::new(ComplexValue::compile(conf, written.as_bytes())?));
         } else if let Choice::Named(name) = Choice::read(&written) {
             match main.groups.find(&name) {
-                Ok(group) => self.group = Group::Named(Arc::new(GroupAddress::of(main, group))),
+                Ok(group) => {
+                    self.group = Group::Named(Arc::new(GroupAddress::of(&main.socket_prefix(), group)))
+                }
                 Err(error) => {
                     conf.refuse(&format!("\"wsgi_process_group\": {error}"));
                     return None;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use shared::conf::group::ProcessGroup;
 use shared::launch::handover::socket_path;
 
-use crate::conf::MainConf;
 use crate::ffi::upstream_conf::Timeouts;
 
 /// A process group's address.
@@ -22,21 +21,11 @@ pub struct GroupAddress {
 }
 
 impl GroupAddress {
-    /// The address of a group.
-    pub fn of(main: &MainConf, group: &ProcessGroup) -> Self {
-        let path = socket_path(&socket_prefix(main), &group.name);
+    /// The address of a group, of which `prefix` is how its socket's path begins.
+    pub fn of(prefix: &Path, group: &ProcessGroup) -> Self {
+        let path = socket_path(prefix, &group.name);
         Self { name: group.name.clone(), path, timeouts: timeouts(group) }
     }
-}
-
-/// Where the sockets are, unless the configuration says so: with nginx's pid file.
-pub fn socket_prefix(main: &MainConf) -> PathBuf {
-    prefix_beside(main, &main.pid_path)
-}
-
-/// The same for another pid file.
-pub fn prefix_beside(main: &MainConf, pid_path: &Path) -> PathBuf {
-    main.process.socket_prefix(pid_path.parent().unwrap_or_else(|| Path::new("/run")))
 }
 
 /// How long nginx waits for a group.
