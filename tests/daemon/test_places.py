@@ -9,7 +9,7 @@ ONLY = (NGINX,)
 
 
 def test_sockets_lie_beside_the_pid_file(start):
-    """Without wsgi_socket_prefix they lie where `pid` says, temporary files in the prefix of `-p`: nowhere that was compiled in."""
+    """Without wsgi_socket_prefix they lie where `pid` says, temporary files in the prefix of `-p`: nowhere compiled in."""
     site = start(Recipe(
         mounts={"/": Mount("daemon.wsgi", nginx="wsgi_process_group beside;")},
         main=declare(NGINX, "beside python-path=@APPS@"),
