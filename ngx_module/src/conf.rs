@@ -89,6 +89,17 @@ impl MainConf {
             caches,
         }
     }
+
+    /// How the paths of sockets begin: they lie beside nginx's pid file, unless the configuration says
+    /// otherwise.
+    pub fn socket_prefix(&self) -> PathBuf {
+        self.prefix_beside(&self.pid_path)
+    }
+
+    /// The same for another pid file.
+    pub fn prefix_beside(&self, pid_path: &Path) -> PathBuf {
+        self.process.socket_prefix(pid_path.parent().unwrap_or_else(|| Path::new("/run")))
+    }
 }
 
 /// What `wsgi_pass` says.
