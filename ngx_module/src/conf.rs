@@ -65,16 +65,6 @@ pub enum Group {
 }
 
 impl MainConf {
-    /// Where the sockets are, unless the configuration says so: with nginx's pid file.
-    pub fn socket_prefix(&self) -> PathBuf {
-        self.prefix_beside(&self.pid_path)
-    }
-
-    /// The same for another pid file.
-    pub fn prefix_beside(&self, pid_path: &Path) -> PathBuf {
-        self.process.socket_prefix(pid_path.parent().unwrap_or_else(|| Path::new("/run")))
-    }
-
     /// Nothing written, and room for nginx's caches.
     pub fn new(pid_path: PathBuf, caches: Caches) -> Self {
         Self {
