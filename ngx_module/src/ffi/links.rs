@@ -49,7 +49,10 @@ impl<'c> Chain<'c> {
 
     /// The room behind what its buffers hold, `limit` bytes of it where that is positive, for one call to the
     /// system.
-    pub(super) fn room(self, limit: off_t) -> Vec<IoSliceMut<'c>> {
+    ///
+    /// # Safety
+    /// No other room of the same buffers is in use.
+    pub(super) unsafe fn room(self, limit: off_t) -> Vec<IoSliceMut<'c>> {
         let mut left = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let mut parts = Vec::with_capacity(MAX_BUFFERS);
         for buffer in self.buffers() {
@@ -60,7 +63,8 @@ impl<'c> Chain<'c> {
             }
             if room > 0 {
                 left -= room;
-                // SAFETY: `last` to `end` are the buffer's own memory, which nothing has been put into.
+                // SAFETY: `last` to `end` are the buffer's own memory, which nothing has been put into; the
+                // caller's promise for the rest.
                 parts.push(IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(last, room) }));
             }
         }

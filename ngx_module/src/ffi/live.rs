@@ -1,8 +1,13 @@
 //! Structures that nginx has made and keeps, as handles.
 //!
 //! nginx holds pointers to them too, and so may several handles. So nobody here holds a reference into one: a
-//! reference lasts for the function that reads or changes a field, and that function has nothing else than
-//! the structure and a value (`std::cell::Cell` is the same for Rust's own).
+//! reference lasts for the function that reads or changes a field, which captures nothing. What it is given
+//! beside the structure is a value, and it calls nothing that could look at the structure: that is a rule of
+//! this folder, which the compiler does not know.
+//!
+//! So is that a handle is not kept beyond the call of nginx's that it came with, and that a pointer which is
+//! put into a structure is one of nginx's. What is safe to call from the rest of the module is safe because
+//! of all of `ffi/`, not of the blocks alone that say `unsafe`.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -99,11 +104,14 @@ macro_rules! links {
         $(#[$feature])*
         impl<'a> Live<'a, $owner> {
             $(pub(super) fn $always(self) -> Live<'a, $to> {
-                // SAFETY: nginx sets it before any module sees the owner, and keeps it as long.
+                debug_assert!(!self.get(|owner| owner.$always).is_null());
+                // SAFETY: nginx sets it before any module sees the owner, and keeps it until the owner's
+                // own end: a request's pool is null while its cleanups run, which do not ask for it.
                 unsafe { Live::to(self.get(|owner| owner.$always)) }
             })*
             $(pub(super) fn $perhaps(self) -> Option<Live<'a, $other>> {
-                // SAFETY: null, or nginx's own, and kept as long as the owner.
+                // SAFETY: null, or nginx's own: kept as long as the owner, or, as a peer's connection,
+                // replaced there by what comes after it.
                 unsafe { Live::new(self.get(|owner| owner.$perhaps)) }
             })*
             $(pub(super) fn $part(self) -> Live<'a, $inner> {

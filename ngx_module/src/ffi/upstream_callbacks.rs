@@ -133,18 +133,19 @@ fn create<T: Callbacks>(request: Request, timeouts: Option<Timeouts>, state: T) 
     Some(())
 }
 
-/// Calls into the state of a request.
+/// The state that [`begin`] left, for a call of nginx's.
 ///
 /// # Safety
 /// `held` is null or what [`begin`] made for `T`; its request lives, and nginx called and waits for the
 /// result.
-pub(super) unsafe fn with<T, R>(
-    held: *mut c_void,
-    fallback: R,
-    call: impl FnOnce(&mut T, &mut Upstream<'_>) -> R,
-) -> R {
-    // SAFETY: the caller's promise; the state is only ever reached through the RefCell.
-    let Some(held) = (unsafe { held.cast::<Held<T>>().as_ref() }) else { return fallback };
+unsafe fn state_of<'a, T>(held: *mut c_void) -> Option<&'a Held<T>> {
+    // SAFETY: the caller's promise; what changes in the state is only ever reached through the RefCell.
+    unsafe { held.cast::<Held<T>>().as_ref() }
+}
+
+/// Calls into a state; not while another call is in it.
+fn enter<T, R>(held: Option<&Held<T>>, fallback: R, call: impl FnOnce(&mut T, &mut Upstream<'_>) -> R) -> R {
+    let Some(held) = held else { return fallback };
     let request = held.head.request;
     // SAFETY: the location's, or a copy in the request's pool; neither is written to.
     let conf = unsafe { &*held.head.conf.as_ptr() };
@@ -170,9 +171,10 @@ macro_rules! entries {
         $held:expr => |$state:pat_param, $upstream:pat_param| $call:expr;)*) => {$(
         pub(super) unsafe extern "C" fn $name<T: Callbacks>($($argument: $type),*) -> $result {
             guard(stringify!($name), $fallback, || {
-                // SAFETY: nginx lends what it hands over for the call, and `create` gave it this function
-                // together with the state.
-                unsafe { with::<T, _>($held, $fallback, |$state, $upstream| $call) }
+                let held = $held;
+                // SAFETY: `create` gave nginx this function together with the state.
+                let held = unsafe { state_of::<T>(held) };
+                enter(held, $fallback, |$state, $upstream| $call)
             })
         }
     )*};
@@ -180,44 +182,58 @@ macro_rules! entries {
 
 entries! {
     create_key(r: *mut ngx_http_request_t) -> ngx_int_t = ERROR;
-        held_of(r) => |state, upstream| state.create_key(upstream);
+        // SAFETY: nginx lends the request for the call.
+        unsafe { held_of(r) } => |state, upstream| state.create_key(upstream);
     create_request(r: *mut ngx_http_request_t) -> ngx_int_t = ERROR;
-        held_of(r) => |state, upstream| state.create_request(upstream);
+        // SAFETY: nginx lends the request for the call.
+        unsafe { held_of(r) } => |state, upstream| state.create_request(upstream);
     reinit_request(r: *mut ngx_http_request_t) -> ngx_int_t = ERROR;
-        held_of(r) => |state, upstream| state.reinit_request(upstream);
+        // SAFETY: nginx lends the request for the call.
+        unsafe { held_of(r) } => |state, upstream| state.reinit_request(upstream);
     process_header(r: *mut ngx_http_request_t) -> ngx_int_t = ERROR;
-        held_of(r) => |state, upstream| state.process_header(upstream);
+        // SAFETY: nginx lends the request for the call.
+        unsafe { held_of(r) } => |state, upstream| state.process_header(upstream);
     abort_request(r: *mut ngx_http_request_t) -> () = ();
-        held_of(r) => |state, upstream| state.abort_request(upstream);
+        // SAFETY: nginx lends the request for the call.
+        unsafe { held_of(r) } => |state, upstream| state.abort_request(upstream);
     finalize_request(r: *mut ngx_http_request_t, _code: ngx_int_t) -> () = ();
-        held_of(r) => |state, upstream| state.finalize_request(upstream);
+        // SAFETY: nginx lends the request for the call.
+        unsafe { held_of(r) } => |state, upstream| state.finalize_request(upstream);
     input_filter_init(held: *mut c_void) -> ngx_int_t = ERROR;
         held => |state, upstream| state.input_filter_init(upstream);
     input_filter(held: *mut c_void, bytes: isize) -> ngx_int_t = ERROR;
         held => |state, upstream| state.input_filter(upstream, usize::try_from(bytes).unwrap_or(0));
     pipe_input_filter(pipe: *mut ngx_event_pipe_t, buffer: *mut ngx_buf_t) -> ngx_int_t = ERROR;
-        (*pipe).input_ctx => |state, upstream| {
-            let mut pipe = Pipe::new(upstream.request(), Live::to(pipe), Live::to(buffer));
+        // SAFETY: nginx lends the pipe for the call.
+        unsafe { (*pipe).input_ctx } => |state, upstream| {
+            // SAFETY: nginx lends both for the call.
+            let (pipe, buffer) = unsafe { (Live::to(pipe), Live::to(buffer)) };
+            let mut pipe = Pipe::new(upstream.request(), pipe, buffer);
             pipe.filter(|pipe| state.pipe_input_filter(pipe))
         };
     output_filter(held: *mut c_void, chain: *mut ngx_chain_t) -> ngx_int_t = ERROR;
         held => |state, upstream| {
             let _ = upstream.connection().map(take_over::<T>);
-            state.output_filter(upstream, Chain::new(Live::new(chain)))
+            // SAFETY: nginx lends it for the call.
+            state.output_filter(upstream, Chain::new(unsafe { Live::new(chain) }))
         };
     get_peer(_peer: *mut ngx_peer_connection_t, held: *mut c_void) -> ngx_int_t = ERROR;
         held => |state, upstream| state.get_peer(upstream);
     free_peer(_peer: *mut ngx_peer_connection_t, held: *mut c_void, _state: ngx_uint_t) -> () = ();
         held => |state, upstream| state.free_peer(upstream);
     receive(c: *mut ngx_connection_t, into: *mut u8, size: usize) -> isize = ERROR;
-        held_of((*c).data.cast()) => |state, _| {
-            let into = IoSliceMut::new(std::slice::from_raw_parts_mut(into, size));
-            receive::receive(Live::to(c), &mut [into], |files, cut| state.receive_descriptors(files, cut))
+        // SAFETY: nginx lends the connection for the call, and its data is the request.
+        unsafe { held_of((*c).data.cast()) } => |state, _| {
+            // SAFETY: nginx lends the connection, and memory of that size to fill.
+            let (c, into) = unsafe { (Live::to(c), std::slice::from_raw_parts_mut(into, size)) };
+            receive::receive(c, &mut [IoSliceMut::new(into)], |files, cut| state.receive_descriptors(files, cut))
         };
     receive_chain(c: *mut ngx_connection_t, chain: *mut ngx_chain_t, limit: off_t) -> isize = ERROR;
-        held_of((*c).data.cast()) => |state, _| {
-            let mut room = Chain::new(Live::new(chain)).room(limit);
-            receive::receive(Live::to(c), &mut room, |files, cut| state.receive_descriptors(files, cut))
+        // SAFETY: nginx lends the connection for the call, and its data is the request.
+        unsafe { held_of((*c).data.cast()) } => |state, _| {
+            // SAFETY: nginx lends the connection and the chain, whose room nobody else looks at meanwhile.
+            let (c, mut room) = unsafe { (Live::to(c), Chain::new(Live::new(chain)).room(limit)) };
+            receive::receive(c, &mut room, |files, cut| state.receive_descriptors(files, cut))
         };
 }
 
