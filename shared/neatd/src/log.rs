@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Local};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use shared::log::{Escaping, Level, lines};
 
@@ -45,9 +46,21 @@ impl Log {
         self.file.as_ref()
     }
 
-    /// Which file it is.
-    pub fn identity(&mut self) -> Option<(u64, u64)> {
-        self.file().and_then(|file| file.metadata().ok()).map(|about| (about.dev(), about.ino()))
+    /// Whether another file lies in its place: it was rotated. Where none does, whoever rotates it is about
+    /// to make one.
+    pub fn is_rotated(&self) -> bool {
+        let inode = |about: std::fs::Metadata| (about.dev(), about.ino());
+        let lies_there = self.path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map(inode);
+        let open = self.file.as_ref().and_then(|file| file.metadata().ok()).map(inode);
+        open.is_some() && lies_there.is_some() && lies_there != open
+    }
+
+    /// What becomes readable when a file is made in its directory, so that nobody has to look all the time.
+    pub fn watch(&self) -> Option<Inotify> {
+        let directory = self.path.as_ref()?.parent()?;
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
+        inotify.add_watch(directory, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO).ok()?;
+        Some(inotify)
     }
 
     /// Lets go of the standard streams that the server was started with, which whoever started it may read to

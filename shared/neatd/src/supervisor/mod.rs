@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::Inotify;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use shared::launch;
@@ -47,8 +48,8 @@ struct Supervisor {
     renewals: Option<Receiver>,
     signals: OwnedFd,
     log: Log,
-    /// Which file the log is, as the wardens know it.
-    log_file: Option<(u64, u64)>,
+    /// Says that the log may have been rotated.
+    log_watch: Option<Inotify>,
     wards: BTreeMap<String, Ward>,
     retired: Vec<Retired>,
     orphans: Orphans,
@@ -91,7 +92,7 @@ impl Supervisor {
             lifeline,
             renewals: Some(renewals),
             signals,
-            log_file: log.identity(),
+            log_watch: log.watch(),
             log,
             wards: BTreeMap::new(),
             retired: Vec::new(),
@@ -110,6 +111,10 @@ impl Supervisor {
             self.load();
             self.wait();
             self.follow_the_server();
+            // What has happened is read once, whatever it was.
+            if self.log_watch.as_ref().is_some_and(|watch| watch.read_events().is_ok()) {
+                self.follow_the_log();
+            }
             for signal in signals::caught(&self.signals) {
                 match signal {
                     Signal::SIGHUP => self.renew_all("it was told to (SIGHUP)"),
@@ -163,6 +168,7 @@ impl Supervisor {
             polled.push(self.lifeline.watched());
             polled.extend(self.renewals.iter().map(|one| PollFd::new(one.as_fd(), PollFlags::POLLIN)));
         }
+        polled.extend(self.log_watch.iter().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
         let wards = self.wards.values().filter_map(Ward::descriptor);
         polled.extend(wards.map(|one| PollFd::new(one, PollFlags::POLLIN)));
         let timeout = if self.has_more_ended { Duration::ZERO } else { self.tick() };
@@ -188,16 +194,19 @@ impl Supervisor {
     }
 
     fn look_at_the_clock(&mut self) {
-        let file = self.log.identity();
-        if file.is_some() && file != self.log_file {
-            self.log_file = file;
-            self.send_log();
-        }
+        self.follow_the_log();
         self.each(|ward, chief| ward.tick(chief));
         self.orphans.enforce();
     }
 
-    /// The log was rotated: the wardens are to write to the new one.
+    /// Where the log was rotated everybody is to write to the new one.
+    fn follow_the_log(&mut self) {
+        if self.log.is_rotated() {
+            self.send_log();
+        }
+    }
+
+    /// The wardens are to write to the log that is open.
     fn send_log(&mut self) {
         self.log.detach();
         let Some(log) = self.log.file() else { return };
@@ -231,7 +240,7 @@ impl Supervisor {
         }
         let is_same_user = self.conf.server_user == conf.server_user;
         self.conf = conf;
-        self.log_file = self.log.identity();
+        self.log_watch = self.log.watch();
         self.send_log();
         self.apply(is_same_user);
     }
