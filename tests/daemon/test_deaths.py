@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 
 import pytest
 
 from harness import processes
+from harness.load import Load
 from harness.recipe import DAEMON, Mount, Recipe
 from harness.wait import until
 from harness.wire import Cut
@@ -143,14 +145,14 @@ def test_death_is_noticed_whatever_is_logged(start):
     site = start(Recipe(mounts={"/": "@DIR@/printing.wsgi"}, files={"printing.wsgi": PRINTING}))
     until(lambda: site.ask("/").status == 200, "an answer")
     (worker,) = site.daemon_workers()
-    supervisor = site.neatd("supervisor")[0]
-    os.kill(supervisor, signal.SIGSTOP)
+    (warden,) = site.neatd("warden app")
+    os.kill(warden, signal.SIGSTOP)
     try:
         assert site.ask("/flood").status == 200
         os.kill(worker, signal.SIGKILL)
         until(lambda: not os.path.exists(f"/proc/{worker}"), "its zygote to have reaped it")
     finally:
-        os.kill(supervisor, signal.SIGCONT)
+        os.kill(warden, signal.SIGCONT)
     site.log.wait_for(rf"process {worker} was ended by SIGKILL")
     until(lambda: site.ask("/").status == 200, lambda: f"another process\n{site.log.text()[-2000:]}")
 
@@ -239,3 +241,38 @@ def test_maximum_requests_lose_none(start):
         return len(pids) > 4
 
     until(recycled, lambda: f"more than {pids}")
+
+
+def test_warden_that_is_killed(start):
+    """Its processes serve until another warden's do, and no request is lost."""
+    site = start(Recipe(mounts={"/": "daemon.wsgi"}, group={"processes": "2"}))
+    served(site)
+    (warden,), (zygote,) = site.neatd("warden app"), site.neatd("zygote app")
+    with Load(site.port, "/about") as load:
+        os.kill(warden, signal.SIGKILL)
+        until(lambda: (now := site.neatd("warden app")) and warden not in now, "another warden")
+        until(lambda: zygote not in site.neatd("zygote app"), lambda: f"the old generation to leave\n{site.log.text()[-2000:]}")
+    assert load.bad == []
+    site.log.wait_for("its warden was ended by SIGKILL; it is started anew")
+    served(site)
+
+
+@pytest.mark.parametrize(
+    "ranks",
+    list(combinations(("supervisor", "warden app", "zygote app", "worker"), 2))
+    + [("keeper", "warden app"), ("keeper", "zygote app")],
+)
+def test_two_that_are_killed_at_once(start, ranks):
+    """Supervision is whole again without a reload, the group serves, and nothing outlives the server."""
+    site = start(Recipe(mounts={"/": "daemon.wsgi"}, threads=1))
+    served(site)
+    pids = [pid for rank in ranks for pid in (site.daemon_workers() if rank == "worker" else site.neatd(rank))]
+    assert len(pids) == 2
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(processes.alive(pid) for pid in pids), "them to end")
+    for rank in ("supervisor", "warden app", "zygote app"):
+        until(lambda rank=rank: len(site.neatd(rank)) == 1, lambda rank=rank: f"one {rank}\n{site.log.text()[-2000:]}")
+    served(site)
+    site.log.allow("supervisor was ended by SIGKILL")
+    assert site.stop() == 0

@@ -66,7 +66,7 @@ def test_group_that_nothing_is_left_of_is_503_and_tried_again(start):
     os.kill(site.neatd("zygote app")[0], signal.SIGKILL)
     site.log.wait_for("its zygote .* was ended by SIGKILL")
     assert site.ask("/").body == b"one"
-    worker = until(lambda: processes.titled("(wsgi:app)", site.neatd("supervisor")[0]), "the process of the old generation")[0]
+    worker = until(lambda: processes.titled("(wsgi:app)", site.neatd("warden app")[0]), "the process of the old generation")[0]
     os.kill(worker, signal.SIGKILL)
     answer = until(lambda: (answer := site.ask("/")).status == 503 and answer, "503")
     assert int(answer.head.get("Retry-After")) >= 1

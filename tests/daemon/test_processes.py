@@ -7,11 +7,13 @@ import json
 import os
 import pwd
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness import processes
+from harness.load import Load
 from harness.recipe import DAEMON, Recipe, as_root
 from harness.wait import until
 
@@ -220,3 +222,19 @@ def test_stop_leaves_nothing(start):
     assert all(processes.alive(pid) for pid in pids)
     site.stop()
     until(lambda: not any(processes.alive(pid) for pid in pids), "the application's own children to end")
+
+
+@as_root
+def test_reload_that_gives_the_group_another_user(start):
+    """The warden cannot become another user: another one takes its place, and no request is lost."""
+    site = start(RECIPE)
+    assert about(site)["uid"] == pwd.getpwnam("www-data").pw_uid
+    (warden,) = site.neatd("warden app")
+    other = replace(RECIPE, group=RECIPE.group | {"user": "nobody", "group": "nogroup"})
+    site.place.configuration.write_text(site.backend.render(site.server, other, site.place))
+    with Load(site.port, "/about") as load:
+        site.reload()
+        until(lambda: about(site)["uid"] == pwd.getpwnam("nobody").pw_uid, lambda: site.log.text()[-2000:])
+        until(lambda: not processes.alive(warden), "the former warden to leave")
+    assert load.bad == []
+    assert len(site.neatd("warden app")) == len(site.neatd("zygote app")) == 1

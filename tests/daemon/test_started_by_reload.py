@@ -29,6 +29,8 @@ def test_first_group_that_a_reload_adds(start):
         site = start(RECIPE)
     finally:
         os.umask(before)
+    # Made with this umask, too: the sockets' directory is root's alone.
+    (site.directory / "run").chmod(0o755)
     text = site.place.configuration.read_text()
     group = f"wsgi_daemon_process {RECIPE.group_words()}; wsgi_process_group app; wsgi_socket_prefix {site.prefix};"
     site.place.configuration.write_text(text.replace("wsgi_threads 2;", f"wsgi_threads 2; {site.place.fill(group)}"))

@@ -1,11 +1,13 @@
 //! Children of this process: how they ended, and those that its descendants left behind.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Pid;
 
+use crate::procfs;
 use crate::warden::deaths::Death;
 
 /// How long what an application left behind has to end by itself.
@@ -59,34 +61,26 @@ pub fn signal(child: Pid, signal: Signal) -> bool {
     is_child && kill(child, signal).is_ok()
 }
 
-/// Whether a process is a user's, as the kernel says; `false` where it is gone.
-pub fn is_of_user(pid: Pid, user: Uid) -> bool {
-    let id = u32::try_from(pid.as_raw()).ok().filter(|id| *id > 1);
-    // The owner of the directory would be root for a process that has made itself unreadable (proc(5)).
-    let status = id.and_then(|id| std::fs::read_to_string(format!("/proc/{id}/status")).ok());
-    let line = status.as_deref().unwrap_or_default().lines().find_map(|line| line.strip_prefix("Uid:"));
-    let real = line.and_then(|line| line.split_whitespace().next()).and_then(|text| text.parse().ok());
-    real == Some(user.as_raw())
-}
-
 /// Has this process inherit whatever its descendants leave behind.
 pub fn adopt_orphans() {
     // SAFETY: a flag of this process.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
 }
 
+/// This process's children that were not reaped.
+pub fn all() -> Vec<Pid> {
+    let own = std::process::id().to_string();
+    let text = procfs::read(&Path::new(&own).join("task").join(&own).join("children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+}
+
 /// Ends what is left of this process's children; `false` when some are left all the same.
 pub fn reap_orphans() -> bool {
     let begin = Instant::now();
     let is_late = || begin.elapsed() > REAP_TIMEOUT;
-    let children = || {
-        let path = format!("/proc/self/task/{}/children", std::process::id());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect::<Vec<_>>()
-    };
     loop {
         while matches!(reap(Wait::AnyEnded), Ok(Some(_))) && !is_late() {}
-        let left = children();
+        let left = all();
         if left.is_empty() || is_late() {
             return left.is_empty();
         }
@@ -131,16 +125,6 @@ mod tests {
         assert!(signal(pid, Signal::SIGKILL));
         child.wait().unwrap();
         assert!(!signal(pid, Signal::SIGKILL), "it was reaped: the number may be another's");
-    }
-
-    #[test]
-    fn a_number_that_is_no_process_has_no_user() {
-        let own = nix::unistd::geteuid();
-        assert!(is_of_user(Pid::this(), own));
-        assert!(!is_of_user(Pid::this(), Uid::from_raw(own.as_raw() + 1)));
-        for other in [-1, 0, 1, i32::MIN, i32::MAX] {
-            assert!(!is_of_user(Pid::from_raw(other), own), "{other}");
-        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, setsoc
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::conf::group::ProcessGroup;
+use shared::preflight::identity::Identity;
 
 use crate::clients::AllowedClients;
 use crate::warden::deaths::Death;
@@ -19,7 +20,7 @@ pub const MAX_LINE: usize = 768 * 1024;
 pub const MAX_FACT: usize = 16 * 1024;
 
 /// What a zygote is given at its start.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct ZygoteConf {
     /// Its group.
     pub group: ProcessGroup,
@@ -29,8 +30,10 @@ pub struct ZygoteConf {
     pub server: String,
     /// The server's version.
     pub server_version: [u32; 3],
-    /// The user of the server's processes, where the server is root.
-    pub server_user: Option<(u32, u32)>,
+    /// Whose process it is.
+    pub identity: Identity,
+    /// The server is not root, and so nothing was done that only root can do.
+    pub is_unprivileged: bool,
     /// The engine's file.
     pub engine: PathBuf,
     /// Slots on the scoreboard.

@@ -73,6 +73,7 @@ pub fn live() -> i32 {
         };
         last.clone_from(&read);
         let mut log = Log::new(read.error_log.clone(), read.log_level, &read.server);
+        log.detach();
         let born = Instant::now();
         let arguments = [OsStr::new("--site"), read.prefix.as_os_str()];
         let mut command = launch::command(Path::new(launch::OWN_EXECUTABLE), "neatd: supervisor", &arguments);

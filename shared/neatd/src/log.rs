@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Local};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use shared::log::{Escaping, Level, lines};
 
 /// The longest line, and the most of one message: a traceback has room.
@@ -25,6 +27,52 @@ impl Log {
     /// A log at a path, or on standard error.
     pub fn new(path: Option<PathBuf>, level: u32, server: &str) -> Self {
         Self { path, file: None, level: Level::from_number(level), is_nginx: server == "nginx" }
+    }
+
+    /// A log that was opened by somebody else, who sees to it when it is rotated.
+    pub fn with_file(file: File, level: u32, server: &str) -> Self {
+        Self { path: None, file: Some(file), level: Level::from_number(level), is_nginx: server == "nginx" }
+    }
+
+    /// Has it that another level counts, or another file is the log.
+    pub fn change(&mut self, file: Option<File>, level: Option<u32>) {
+        self.file = file.or_else(|| self.file.take());
+        self.level = level.map_or(self.level, Level::from_number);
+    }
+
+    /// The file, where it can be opened; opened anew where it was rotated.
+    pub fn file(&mut self) -> Option<&File> {
+        self.reopen();
+        self.file.as_ref()
+    }
+
+    /// Whether another file lies in its place: it was rotated. Where none does, whoever rotates it is about
+    /// to make one.
+    pub fn is_rotated(&self) -> bool {
+        let inode = |about: std::fs::Metadata| (about.dev(), about.ino());
+        let lies_there = self.path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map(inode);
+        let open = self.file.as_ref().and_then(|file| file.metadata().ok()).map(inode);
+        open.is_some() && lies_there.is_some() && lies_there != open
+    }
+
+    /// What becomes readable when a file is made in its directory, so that nobody has to look all the time.
+    pub fn watch(&self) -> Option<Inotify> {
+        let directory = self.path.as_ref()?.parent()?;
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
+        inotify.add_watch(directory, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO).ok()?;
+        Some(inotify)
+    }
+
+    /// Lets go of the standard streams that the server was started with, which whoever started it may read to
+    /// their end: what is still written to standard error, as by a panic, goes to the log. Without a file
+    /// standard error is the log.
+    pub fn detach(&mut self) {
+        let Some(file) = self.file().and_then(|file| file.try_clone().ok()) else { return };
+        if let Ok(null) = File::open("/dev/null") {
+            let _ = dup2_stdin(&null);
+        }
+        let _ = dup2_stdout(&file);
+        let _ = dup2_stderr(&file);
     }
 
     /// Writes a line of this process.
@@ -65,11 +113,20 @@ impl Log {
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
         let inode = |about: std::fs::Metadata| (about.dev(), about.ino());
-        let lies_there = std::fs::metadata(path).ok().map(inode);
+        // A link of the administrator's is followed.
+        let is_roots_link =
+            std::fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink() && about.uid() == 0);
+        let target = if is_roots_link { std::fs::canonicalize(path).ok() } else { None };
+        let path = target.as_ref().unwrap_or(path);
+        let lies_there = std::fs::symlink_metadata(path).ok().map(inode);
         let open = self.file.as_ref().and_then(|file| file.metadata().ok()).map(inode);
         if open.is_none() || lies_there.is_some() && lies_there != open {
-            let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-            self.file = opened.ok().or_else(|| self.file.take());
+            // Whoever may write to the directory could put a link there, or a FIFO that nobody reads.
+            let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+            let mut options = OpenOptions::new();
+            let opened = options.append(true).create(true).mode(0o640).custom_flags(flags).open(path);
+            let is_regular = |file: &File| file.metadata().is_ok_and(|about| about.is_file());
+            self.file = opened.ok().filter(is_regular).or_else(|| self.file.take());
         }
     }
 }

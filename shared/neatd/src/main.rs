@@ -1,9 +1,10 @@
 //! neatd: the processes that run Python for nginx and httpd in daemon mode.
 //!
 //! A keeper, which only starts the supervisor anew; the supervisor, which knows every process group; for each
-//! generation of a group a zygote, which gives up its privileges, starts Python and loads the application;
-//! and the workers that it forks. What passes through: requests of the server's connections into `Exchange`s
-//! for the engine. What this room must never know: a type of nginx, httpd or Python.
+//! group a warden, which is the group's user from here on; for each generation of a group a zygote, which
+//! starts Python and loads the application; and the workers that it forks. What passes through: requests of
+//! the server's connections into `Exchange`s for the engine. What this room must never know: a type of nginx,
+//! httpd or Python.
 
 #![deny(unsafe_code)]
 
@@ -15,8 +16,10 @@ mod control;
 #[allow(unsafe_code)]
 mod keeper;
 mod log;
+mod orders;
 #[allow(unsafe_code)]
 mod privileges;
+mod procfs;
 mod reports;
 #[allow(unsafe_code)]
 mod signals;
@@ -46,7 +49,12 @@ fn main() {
     let code = match title.strip_prefix("neatd: ") {
         Some("keeper") if is_handed => keeper::live(),
         Some("supervisor") if is_handed => supervisor::live(),
-        Some(role) if is_handed && role.starts_with("zygote ") => zygote::live(),
+        Some(role) if is_handed && role.starts_with("warden ") => {
+            // SAFETY: the supervisor hands these over, and nothing was opened before.
+            #[allow(unsafe_code)]
+            let handed = [3, 4, 5, 6, 7].map(|number| unsafe { launch::take(number) });
+            warden::live(handed)
+        }
         _ => {
             eprintln!(
                 "neatd is started by the module of nginx or of httpd when its configuration declares a process group \

@@ -57,6 +57,22 @@ pub fn catch(signals: &[Signal]) -> nix::Result<OwnedFd> {
     Ok(read)
 }
 
+/// Has no signal caught any more, in a process that was forked from one that caught them.
+pub fn forget() {
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: asks for a disposition, and takes this module's own handler back.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            let asked = libc::sigaction(number, std::ptr::null(), &raw mut action);
+            if asked == 0 && action.sa_sigaction == write_down as *const () as usize {
+                libc::signal(number, libc::SIG_DFL);
+            }
+        }
+    }
+    // The descriptor is the parent's, and was closed or is about to be.
+    PIPE.store(-1, Ordering::Relaxed);
+}
+
 /// The signals that have come since the last time.
 pub fn caught(pipe: &OwnedFd) -> Vec<Signal> {
     let mut bytes = [0; 64];

@@ -18,6 +18,8 @@ use crate::clients::AllowedClients;
 
 /// A socket that a generation is to listen at, and its name.
 pub struct ListenSocket {
+    /// What the supervisor calls it.
+    pub slot: usize,
     /// The socket.
     pub listener: OwnedFd,
     /// Who may connect.
@@ -30,13 +32,13 @@ pub struct ListenSocket {
 ///
 /// # Errors
 /// A sentence for the log.
-pub fn make(conf: &Handover, spec: &GroupSpec, generation: u64) -> Result<ListenSocket, String> {
+pub fn make(conf: &Handover, spec: &GroupSpec, generation: u64, slot: usize) -> Result<ListenSocket, String> {
     let name = format!("{}.{}-{generation}", spec.conf.name, std::process::id());
     let own_path = socket_path(&conf.prefix, &name);
     let owner = owner_of(conf, &spec.conf)?;
     let listener = bind(&own_path, owner, spec.conf.listen_backlog)
         .map_err(|error| format!("the socket \"{}\" cannot be made: {error}", own_path.display()))?;
-    Ok(ListenSocket { listener, own_path, clients: AllowedClients::of(owner) })
+    Ok(ListenSocket { slot, listener, own_path, clients: AllowedClients::of(owner) })
 }
 
 fn owner_of(conf: &Handover, group: &ProcessGroup) -> Result<Option<Uid>, String> {

@@ -18,7 +18,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use thiserror::Error;
 
@@ -171,17 +170,6 @@ pub fn memory() -> std::io::Result<File> {
     }
 }
 
-/// Fixes the size of a file in memory for good: what maps it cannot be ended by somebody who makes it
-/// shorter.
-///
-/// # Errors
-/// The system's.
-pub fn seal_size(file: &File) -> std::io::Result<()> {
-    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-    fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok(())
-}
-
 /// A process of neatd with a clean environment, under the name that ps shows.
 #[must_use]
 pub fn command(neatd: &Path, title: &str, arguments: &[&OsStr]) -> Command {
@@ -202,6 +190,52 @@ const MAX_HANDED: usize = 16;
 /// The number of the first.
 const FIRST_HANDED: RawFd = 3;
 
+/// Gives copies of these descriptors the numbers from 3 on. They are not closed by exec.
+fn number(descriptors: &[impl AsRawFd]) -> std::io::Result<()> {
+    let end = FIRST_HANDED + RawFd::try_from(descriptors.len().min(MAX_HANDED)).unwrap_or(0);
+    // Out of the way of the numbers that are to be filled, first.
+    let mut aside = [-1; MAX_HANDED];
+    for (aside, descriptor) in aside.iter_mut().zip(descriptors) {
+        // SAFETY: both numbers are of this process; nothing but system calls, as is asked for after a fork.
+        *aside = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD, end) };
+        if *aside < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    for (target, aside) in (FIRST_HANDED..end).zip(&aside) {
+        // SAFETY: as above.
+        if unsafe { libc::dup2(*aside, target) } < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Has this process, which was just forked and goes on without exec, find `descriptors` from number 3 on, and
+/// closes every other one but the standard streams.
+///
+/// # Errors
+/// The system's.
+///
+/// # Safety
+/// Nobody uses a descriptor of before, nor drops what owns one.
+pub unsafe fn keep_only(descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    number(descriptors)?;
+    let end = FIRST_HANDED + RawFd::try_from(descriptors.len()).unwrap_or(0);
+    // SAFETY: the caller's promise.
+    if unsafe { libc::syscall(libc::SYS_close_range, end, u32::MAX, 0) } == 0 {
+        return Ok(());
+    }
+    // A kernel before 5.9.
+    // SAFETY: asks for a number.
+    let most = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+    for number in end..RawFd::try_from(most).unwrap_or(1024) {
+        // SAFETY: the caller's promise.
+        unsafe { libc::close(number) };
+    }
+    Ok(())
+}
+
 /// Has the new process find `descriptors` from number 3 on, and no other one of this process's.
 ///
 /// # Errors
@@ -212,21 +246,7 @@ pub fn hand_over(command: &mut Command, descriptors: &[BorrowedFd<'_>]) -> std::
     let count = RawFd::try_from(descriptors.len().min(MAX_HANDED)).unwrap_or(0);
     let end = FIRST_HANDED + count;
     let prepare = move || {
-        // Out of the way of the numbers that are to be filled, first.
-        let mut aside = [-1; MAX_HANDED];
-        for (aside, descriptor) in aside.iter_mut().zip(&descriptors) {
-            // SAFETY: both numbers are of this process; nothing but system calls between fork and exec.
-            *aside = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD, end) };
-            if *aside < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-        }
-        for (target, aside) in (FIRST_HANDED..end).zip(&aside) {
-            // SAFETY: as above. The copy is not closed by exec.
-            if unsafe { libc::dup2(*aside, target) } < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-        }
+        number(&descriptors)?;
         // Rust learns through a descriptor of its own that exec failed: it is closed by exec, as the others
         // are to be. A kernel without this call leaves them to their own flags.
         // SAFETY: marks descriptors only.

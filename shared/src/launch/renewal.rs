@@ -15,6 +15,8 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
 };
 use nix::unistd::geteuid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::handover::Handover;
@@ -137,7 +139,7 @@ const SEALS: SealFlag = SealFlag::F_SEAL_WRITE
 ///
 /// # Errors
 /// The system's.
-pub fn sealed(conf: &Handover) -> io::Result<File> {
+pub fn sealed(conf: &impl Serialize) -> io::Result<File> {
     let mut file = super::memory()?;
     file.write_all(&serde_json::to_vec(conf)?)?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS))?;
@@ -148,7 +150,7 @@ pub fn sealed(conf: &Handover) -> io::Result<File> {
 ///
 /// # Errors
 /// It is not sealed, too large, or no configuration.
-pub fn open(file: File) -> Result<Handover, RenewalError> {
+pub fn open<C: DeserializeOwned>(file: File) -> Result<C, RenewalError> {
     let seals = fcntl(&file, FcntlArg::F_GET_SEALS).unwrap_or(0);
     if !SealFlag::from_bits_truncate(seals).contains(SEALS) {
         return Err(RenewalError::Malformed("a file that can be changed"));
@@ -225,14 +227,15 @@ mod tests {
         let mut file = sealed(&conf("/run/a")).unwrap();
         assert!(file.write_all(b"x").is_err());
         assert!(file.set_len(0).is_err());
-        assert_eq!(open(file).unwrap(), conf("/run/a"));
+        assert_eq!(open::<Handover>(file).unwrap(), conf("/run/a"));
     }
 
     #[test]
     fn a_file_that_can_be_changed_is_refused() {
         let mut file = super::super::memory().unwrap();
         file.write_all(&serde_json::to_vec(&conf("/run/a")).unwrap()).unwrap();
-        assert!(matches!(open(file), Err(RenewalError::Malformed("a file that can be changed"))));
+        let opened = open::<Handover>(file);
+        assert!(matches!(opened, Err(RenewalError::Malformed("a file that can be changed"))));
     }
 
     #[test]

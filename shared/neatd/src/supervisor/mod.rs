@@ -1,4 +1,9 @@
-//! The supervisor: knows every group, follows the server, and decides.
+//! The supervisor: root, to whom no application can say a byte. It reads the master's configuration, binds
+//! sockets, starts a warden for each group, passes it what it needs, counts them, and ends them.
+
+mod orphans;
+mod process;
+mod ward;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -6,26 +11,31 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::Inotify;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use shared::launch;
-use shared::launch::handover::Handover;
+use shared::launch::handover::{GroupSpec, Handover};
 use shared::launch::lifeline::Lifeline;
 use shared::launch::renewal::{self, Receiver, RenewalError};
 use shared::log::Level;
 
+use self::orphans::{Orphans, Retired};
+use self::process::Chief;
+use self::ward::Ward;
 use crate::children::Wait;
 use crate::log::Log;
-use crate::warden::group::Group;
-use crate::warden::site::Site;
+use crate::warden::deaths::Death;
 use crate::{children, signals, sockets};
 
-/// How often the clock and the scripts are looked at, at most; and for each group, so that a thousand of them
-/// cost no more than a few.
+/// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(250);
-const TICK_OF_A_GROUP: Duration = Duration::from_millis(1);
+/// How often while everything ends.
+const TICK_AT_THE_END: Duration = Duration::from_millis(20);
 /// So many processes that have ended are taken at a time.
 const MAX_REAPED: usize = 256;
-
+/// How long what a warden has left may take to finish where no other one follows.
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the log says of processes that outlive their server.
 const LEFT: &str = "processes that an application left behind cannot be ended, see ps";
 
@@ -38,7 +48,11 @@ struct Supervisor {
     renewals: Option<Receiver>,
     signals: OwnedFd,
     log: Log,
-    groups: BTreeMap<String, Group>,
+    /// Says that the log may have been rotated.
+    log_watch: Option<Inotify>,
+    wards: BTreeMap<String, Ward>,
+    retired: Vec<Retired>,
+    orphans: Orphans,
     /// How many generations may load at a time.
     room: usize,
     stopping: bool,
@@ -69,17 +83,20 @@ impl Supervisor {
         let conf = renewal::kept(&mut kept).map_err(|error| error.to_string())?;
         let caught = [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT];
         let signals = signals::catch(&caught).map_err(|error| error.to_string())?;
-        let log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
+        let mut log = Log::new(conf.error_log.clone(), conf.log_level, &conf.server);
+        log.detach();
         let room = std::thread::available_parallelism().map_or(2, usize::from) * 2;
-        let renewals = Some(renewals);
         Ok(Self {
             conf,
             kept,
             lifeline,
-            renewals,
+            renewals: Some(renewals),
             signals,
+            log_watch: log.watch(),
             log,
-            groups: BTreeMap::new(),
+            wards: BTreeMap::new(),
+            retired: Vec::new(),
+            orphans: Orphans::default(),
             room,
             stopping: false,
             has_more_ended: false,
@@ -88,12 +105,16 @@ impl Supervisor {
 
     fn run(&mut self) {
         sockets::sweep(&self.conf.prefix);
-        self.apply();
+        self.apply(true);
         let mut last = Instant::now();
         loop {
-            self.begin();
+            self.load();
             self.wait();
             self.follow_the_server();
+            // What has happened is read once, whatever it was.
+            if self.log_watch.as_ref().is_some_and(|watch| watch.read_events().is_ok()) {
+                self.follow_the_log();
+            }
             for signal in signals::caught(&self.signals) {
                 match signal {
                     Signal::SIGHUP => self.renew_all("it was told to (SIGHUP)"),
@@ -101,18 +122,14 @@ impl Supervisor {
                     _ => {}
                 }
             }
-            self.each(|group, site| group.recv(site));
+            self.recv();
             self.reap();
-            if last.elapsed() >= self.tick() || self.stopping {
+            if last.elapsed() >= self.tick() {
                 last = Instant::now();
-                let stopping = self.stopping;
-                self.each(|group, site| group.tick(site, stopping));
+                self.look_at_the_clock();
             }
-            self.groups.retain(|name, group| {
-                let wanted = !self.stopping && self.conf.groups.iter().any(|spec| spec.conf.name == *name);
-                wanted || !group.is_over()
-            });
-            if self.stopping && self.groups.is_empty() {
+            self.wards.retain(|_, ward| !ward.is_over());
+            if self.stopping && self.wards.is_empty() && self.retired.is_empty() {
                 break;
             }
         }
@@ -122,27 +139,27 @@ impl Supervisor {
         sockets::sweep(&self.conf.prefix);
     }
 
-    fn tick(&self) -> Duration {
-        TICK.max(TICK_OF_A_GROUP * u32::try_from(self.groups.len()).unwrap_or(u32::MAX))
+    const fn tick(&self) -> Duration {
+        if self.stopping { TICK_AT_THE_END } else { TICK }
     }
 
-    /// Starts what is due, so many at a time that each has some of the machine: a thousand groups that all
-    /// load at once would all be too late.
-    fn begin(&mut self) {
+    fn each(&mut self, mut work: impl FnMut(&mut Ward, &mut Chief<'_>)) {
+        let mut chief = Chief { conf: &self.conf, lifeline: &self.lifeline, log: &mut self.log };
+        for ward in self.wards.values_mut() {
+            work(ward, &mut chief);
+        }
+    }
+
+    /// Has load what waits for it, so many at a time that each has some of the machine: a thousand groups
+    /// that all load at once would all be too late.
+    fn load(&mut self) {
         let room = self.room;
-        let mut loading = self.groups.values().filter(|group| group.is_loading()).count();
-        self.each(|group, site| {
-            if loading < room && group.begin(site) {
+        let mut loading = self.wards.values().filter(|ward| ward.is_loading()).count();
+        self.each(|ward, _| {
+            if loading < room && ward.load() {
                 loading += 1;
             }
         });
-    }
-
-    fn each(&mut self, mut work: impl FnMut(&mut Group, &mut Site<'_>)) {
-        let mut site = Site::new(&self.conf, &self.lifeline, &mut self.log);
-        for group in self.groups.values_mut() {
-            work(group, &mut site);
-        }
     }
 
     fn wait(&mut self) {
@@ -151,17 +168,49 @@ impl Supervisor {
             polled.push(self.lifeline.watched());
             polled.extend(self.renewals.iter().map(|one| PollFd::new(one.as_fd(), PollFlags::POLLIN)));
         }
-        for group in self.groups.values() {
-            polled.extend(group.descriptors().map(|one| PollFd::new(one, PollFlags::POLLIN)));
+        polled.extend(self.log_watch.iter().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
+        let wards = self.wards.values().filter_map(Ward::descriptor);
+        polled.extend(wards.map(|one| PollFd::new(one, PollFlags::POLLIN)));
+        let timeout = if self.has_more_ended { Duration::ZERO } else { self.tick() };
+        let _ = poll(&mut polled, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX));
+    }
+
+    fn recv(&mut self) {
+        let mut taken_over = Vec::new();
+        self.each(|ward, chief| {
+            if ward.recv(chief) {
+                taken_over.push((ward.name().to_owned(), ward.graceful_timeout()));
+            }
+        });
+        for (group, timeout) in taken_over {
+            self.orphans.end(&group, timeout);
+            let retired = self.retired.iter().filter(|retired| retired.name == group);
+            // It may not see by itself that another generation has the group's name, in a root directory of
+            // its own.
+            retired.filter_map(|retired| retired.pid).for_each(|pid| {
+                children::signal(pid, Signal::SIGTERM);
+            });
         }
-        let tick = match (self.has_more_ended, self.stopping) {
-            (true, _) => Duration::ZERO,
-            (false, true) => Duration::from_millis(20),
-            (false, false) => self.tick(),
-        };
-        let _ = poll(&mut polled, PollTimeout::try_from(tick).unwrap_or(PollTimeout::MAX));
-        drop(polled);
-        self.groups.values_mut().for_each(Group::respond);
+    }
+
+    fn look_at_the_clock(&mut self) {
+        self.follow_the_log();
+        self.each(|ward, chief| ward.tick(chief));
+        self.orphans.enforce();
+    }
+
+    /// Where the log was rotated everybody is to write to the new one.
+    fn follow_the_log(&mut self) {
+        if self.log.is_rotated() {
+            self.send_log();
+        }
+    }
+
+    /// The wardens are to write to the log that is open.
+    fn send_log(&mut self) {
+        self.log.detach();
+        let Some(log) = self.log.file() else { return };
+        self.wards.values().for_each(|ward| ward.send_log(log.as_fd()));
     }
 
     fn follow_the_server(&mut self) {
@@ -189,39 +238,56 @@ impl Supervisor {
             let why = format!("the new configuration is lost should the supervisor be started anew: {error}");
             self.log.say(Level::Error, &why);
         }
+        let is_same_user = self.conf.server_user == conf.server_user;
         self.conf = conf;
-        self.apply();
+        self.log_watch = self.log.watch();
+        self.send_log();
+        self.apply(is_same_user);
     }
 
     /// Makes the groups what the configuration says.
-    fn apply(&mut self) {
-        for spec in &self.conf.groups {
-            let group = self.groups.entry(spec.conf.name.clone()).or_insert_with(|| Group::new(spec.clone()));
-            group.spec = spec.clone();
-        }
-        let names: Vec<String> = self.conf.groups.iter().map(|spec| spec.conf.name.clone()).collect();
-        self.each(|group, site| {
-            if names.contains(&group.spec.conf.name) {
-                group.keep(site);
-            } else {
-                group.remove();
+    fn apply(&mut self, is_same_user: bool) {
+        let specs: Vec<GroupSpec> = self.conf.groups.clone();
+        let mut chief = Chief { conf: &self.conf, lifeline: &self.lifeline, log: &mut self.log };
+        for spec in &specs {
+            let name = spec.conf.name.as_str();
+            let ward = self.wards.get_mut(name);
+            if ward.is_some_and(|ward| ward.keep(&mut chief, spec, is_same_user)) {
+                continue;
             }
-        });
+            // What is another warden's from now on serves until that one's generation does.
+            let former = self.wards.remove(name).map(|ward| ward.let_go(chief.conf));
+            let count = former.as_ref().map_or(0, |former| former.count);
+            self.retired.extend(former);
+            self.wards.insert(name.to_owned(), Ward::start(&mut chief, spec.clone(), count));
+        }
+        for (name, ward) in &mut self.wards {
+            if !specs.iter().any(|spec| spec.conf.name == *name) {
+                ward.remove_group(&self.conf);
+            }
+        }
     }
 
     fn renew_all(&mut self, why: &str) {
         self.log.say(Level::Notice, &format!("every process group is renewed: {why}"));
-        self.each(|group, site| group.renew(site));
+        self.wards.values().for_each(Ward::renew);
     }
 
     fn stop(&mut self) {
-        if !std::mem::replace(&mut self.stopping, true) {
-            self.each(|group, site| group.stop(site, group.spec.conf.shutdown_timeout));
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        self.each(|ward, chief| ward.stop(chief.conf));
+        for pid in self.retired.iter().filter_map(|retired| retired.pid) {
+            children::signal(pid, Signal::SIGTERM);
+        }
+        for group in self.orphans.groups() {
+            self.orphans.end(&group, ORPHAN_TIMEOUT);
         }
     }
 
-    /// Takes those that have ended, so many at a time: what a group leaves behind comes to this process, and
-    /// may come faster than it is taken.
+    /// Takes those that have ended, so many at a time: what a group leaves behind may come to this process,
+    /// and may come faster than it is taken.
     fn reap(&mut self) {
         self.has_more_ended = true;
         for _ in 0..MAX_REAPED {
@@ -229,14 +295,30 @@ impl Supervisor {
                 self.has_more_ended = false;
                 return;
             };
-            // A zygote is one that this process started; which workers a group has, it says itself.
-            let owner =
-                self.groups.values().find(|group| group.has_zygote(pid)).map(|group| group.name().to_owned());
-            let mut known = false;
-            self.each(|group, site| {
-                let is_asked = owner.as_deref().is_none_or(|owner| owner == group.name());
-                known = known || is_asked && group.has_ended(site, pid, death);
-            });
+            self.has_ended(pid, death);
         }
+    }
+
+    fn has_ended(&mut self, pid: Pid, death: Death) {
+        let name =
+            self.wards.values().find(|ward| ward.pid() == Some(pid)).map(|ward| ward.name().to_owned());
+        let soon = Instant::now() + ORPHAN_TIMEOUT;
+        let of = if let Some(name) = name {
+            let mut chief = Chief { conf: &self.conf, lifeline: &self.lifeline, log: &mut self.log };
+            let ward = self.wards.get_mut(&name);
+            let is_followed = ward.is_some_and(|ward| ward.has_lost_warden(&mut chief, death));
+            (name, (!is_followed).then_some(soon))
+        } else if let Some(index) = self.retired.iter().position(|retired| retired.pid == Some(pid)) {
+            let retired = self.retired.swap_remove(index);
+            retired.remove_sockets();
+            (retired.name, Some(soon))
+        } else if let Some(of) = self.orphans.remove(pid) {
+            of
+        } else {
+            return;
+        };
+        let wards = self.wards.values().filter_map(Ward::pid);
+        let known: Vec<Pid> = wards.chain(self.retired.iter().filter_map(|retired| retired.pid)).collect();
+        self.orphans.adopt(&of.0, of.1, &known);
     }
 }

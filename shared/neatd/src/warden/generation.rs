@@ -1,26 +1,25 @@
 //! A generation of a group: one zygote, its workers, and the socket that they listen at.
 
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
-use shared::launch;
 use shared::launch::handover::GroupSpec;
-use shared::preflight::identity::Identity;
 
 use super::limits::Sample;
 use super::lines::Line;
 use super::memory::{memory_of, oom_kills};
+use super::output::Output;
 use super::scoreboard::{self, Scoreboard};
 use super::site::Site;
 use super::workers::{Phase, Worker, Workers, jitter};
 use crate::children;
 use crate::control::{self, Command, MAX_FACT, MAX_LINE, Received, Report, ZygoteConf};
 use crate::sockets::ListenSocket;
+use crate::zygote;
 
 /// A process that is to follow before that is waited for.
 const SOON: Duration = Duration::from_secs(2);
@@ -36,13 +35,13 @@ pub struct Generation {
     pub number: u64,
     /// Its zygote, as long as it lives.
     pub zygote: Option<Pid>,
-    /// The user of its processes, where there is one.
-    pub user: Option<Uid>,
     commands: OwnedFd,
     /// What its processes report; none when the last of them is gone.
     facts: Option<OwnedFd>,
     /// Lines of the log, likewise.
     lines: Option<OwnedFd>,
+    /// What they write to standard output and standard error, likewise.
+    output: Option<Output>,
     /// What its workers show.
     pub board: Scoreboard,
     /// The socket that they listen at.
@@ -69,6 +68,7 @@ struct Zygote {
     commands: OwnedFd,
     facts: OwnedFd,
     lines: OwnedFd,
+    output: Output,
     board: Scoreboard,
 }
 
@@ -78,20 +78,20 @@ impl Generation {
     /// # Errors
     /// A sentence for the log, and the socket.
     pub fn start(
-        site: &Site<'_>,
+        site: &Site,
         spec: &GroupSpec,
         socket: ListenSocket,
         number: u64,
     ) -> Result<Self, (ListenSocket, String)> {
-        let public_path = site.public_path(&spec.conf.name);
+        let public_path = site.public_path();
         match spawn(site, spec, &socket, &public_path) {
             Ok(zygote) => Ok(Self {
                 number,
                 zygote: Some(zygote.pid),
-                user: Identity::of(&spec.conf, site.conf().server_user).ok().map(|identity| identity.uid),
                 commands: zygote.commands,
                 facts: Some(zygote.facts),
                 lines: Some(zygote.lines),
+                output: Some(zygote.output),
                 board: zygote.board,
                 socket,
                 public_path,
@@ -113,7 +113,8 @@ impl Generation {
 
     /// What to wait for.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.facts.iter().chain(&self.lines).map(AsFd::as_fd)
+        let output = self.output.iter().map(Output::as_fd);
+        self.facts.iter().chain(&self.lines).map(AsFd::as_fd).chain(output)
     }
 
     /// The lines that its processes have sent, a turn's worth, each as it is read.
@@ -124,6 +125,15 @@ impl Generation {
                 Some(Received::Malformed) => {}
                 _ => return,
             }
+        }
+    }
+
+    /// What its processes have written, a turn's worth, in lines of `pid`'s.
+    pub fn recv_output(&mut self, write: impl FnMut(&Line)) {
+        let pid = self.zygote.map_or(0, |zygote| u32::try_from(zygote.as_raw()).unwrap_or(0));
+        if self.output.as_mut().is_some_and(|output| !output.read(pid, write)) {
+            // At its end it would be something to read for ever.
+            self.output = None;
         }
     }
 
@@ -291,7 +301,7 @@ fn recv<M: DeserializeOwned>(from: &mut Option<OwnedFd>, max: usize) -> Option<R
 
 /// Starts the zygote of a generation.
 fn spawn(
-    site: &Site<'_>,
+    site: &Site,
     spec: &GroupSpec,
     socket: &ListenSocket,
     public_path: &std::path::Path,
@@ -306,40 +316,27 @@ fn spawn(
         mounts: spec.mounts.clone(),
         server: conf.server.clone(),
         server_version: conf.server_version,
-        server_user: conf.server_user,
+        identity: site.identity().cloned().ok_or("it has no user")?,
+        is_unprivileged: conf.server_user.is_none(),
         engine: conf.engine.clone(),
         slots,
         own_path: socket.own_path.clone(),
         public_path: public_path.to_owned(),
         clients: socket.clients,
     };
-    let memory = launch::memory().map_err(|error| text(&error))?;
-    serde_json::to_writer(&memory, &zygote).map_err(|error| text(&error))?;
-    let shown = launch::memory().map_err(|error| text(&error))?;
-    // Whoever gets hold of it can write numbers into it, which are judged, and not make it shorter, which
-    // would end all that map it.
-    shown.set_len(Scoreboard::size(slots, threads) as u64).map_err(|error| text(&error))?;
-    launch::seal_size(&shown).map_err(|error| text(&error))?;
-    let board = Scoreboard::map(&shown, slots, threads).map_err(|error| text(&error))?;
+    let board = Scoreboard::new(slots, threads).map_err(|error| text(&error))?;
     let (commands, their_commands) = control::pair().map_err(|error| text(&error))?;
     let (facts, their_facts) = control::pair().map_err(|error| text(&error))?;
     let (lines, their_lines) = control::pair().map_err(|error| text(&error))?;
-    // Room for the title of a worker.
-    let room = " ".repeat(spec.conf.display_name.len() + 8);
-    let arguments = [OsStr::new("--site"), conf.prefix.as_os_str(), OsStr::new(&room)];
-    let title = format!("neatd: zygote {}", spec.conf.name);
-    let mut command = launch::command(std::path::Path::new(launch::OWN_EXECUTABLE), &title, &arguments);
+    let (output, their_output) = Output::pipe().map_err(|error| text(&error))?;
     let handed = [
-        memory.as_fd(),
         their_commands.as_fd(),
         their_facts.as_fd(),
         their_lines.as_fd(),
         socket.listener.as_fd(),
-        shown.as_fd(),
         site.lifeline(),
     ];
-    launch::hand_over(&mut command, &handed).map_err(|error| text(&error))?;
-    let child = command.spawn().map_err(|error| format!("its zygote cannot be executed: {error}"))?;
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(-1));
-    Ok(Zygote { pid, commands, facts, lines, board })
+    let pid = zygote::start(zygote, &board, handed, their_output.as_fd())
+        .map_err(|error| format!("its zygote cannot be forked: {error}"))?;
+    Ok(Zygote { pid, commands, facts, lines, output, board })
 }

@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use nix::unistd::Pid;
 use shared::launch::handover::GroupSpec;
 use shared::log::Level;
 
@@ -13,12 +12,16 @@ use super::responder::Responder;
 use super::scripts::{Stamp, Stamps, stamps, watched};
 use super::site::Site;
 use super::workers::Phase;
-use crate::sockets::ListenSocket;
+use crate::sockets::{self, ListenSocket};
 
 /// A start in which nothing happens for so long makes room for those of other groups.
 const LOADING_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a group that was removed has to be without a request before it leaves.
 const REMOVED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long it has at most, whatever its workers show: the server's processes from before the reload have
+/// ended long since, or are kept by their clients.
+const MAX_REMOVED_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A group.
 pub struct Group {
@@ -43,6 +46,8 @@ pub struct Group {
     count: u64,
     /// Since when the configuration has it no more.
     removed: Option<Instant>,
+    /// It was told to end everything.
+    has_stopped: bool,
     /// Whether a generation is to start at the socket that waits.
     is_due: bool,
     /// Whether the application can be forked once it is imported: it has not started threads so far.
@@ -64,6 +69,7 @@ impl Group {
             stamps: Stamps::new(),
             count: 0,
             removed: None,
+            has_stopped: false,
             is_due: false,
             may_preload: true,
         }
@@ -77,12 +83,6 @@ impl Group {
     /// Every generation there is.
     pub(super) fn generations(&mut self) -> impl Iterator<Item = &mut Generation> {
         self.current.iter_mut().chain(self.next.iter_mut()).chain(self.old.iter_mut())
-    }
-
-    /// Whether a process is the zygote of one of its generations.
-    pub fn has_zygote(&self, pid: Pid) -> bool {
-        let mut generations = self.current.iter().chain(&self.next).chain(&self.old);
-        generations.any(|generation| generation.zygote == Some(pid))
     }
 
     pub(super) fn generation(&mut self, number: u64) -> Option<&mut Generation> {
@@ -136,10 +136,10 @@ impl Group {
 
     /// Has a new generation follow, which takes over when it is ready. It starts when there is room for it
     /// ([`Self::begin`]); its socket is there at once.
-    pub fn renew(&mut self, site: &mut Site<'_>) {
+    pub fn renew(&mut self, site: &mut Site) {
         if let Some(abandoned) = self.next.take() {
             // Processes of a first generation may serve before all of them do.
-            let timeout = if abandoned.is_loaded { self.spec.conf.graceful_timeout } else { Duration::ZERO };
+            let timeout = if abandoned.is_loaded { self.graceful_timeout() } else { Duration::ZERO };
             let socket = self.abandon(abandoned, timeout);
             // Whoever waits for a first generation already waits at its socket.
             if self.current.is_none() {
@@ -149,17 +149,28 @@ impl Group {
         self.count += 1;
         self.stamps = self.read_stamps();
         let waiting = self.waiting.take();
-        let socket = match waiting.map_or_else(|| site.make_socket(&self.spec, self.count), Ok) {
+        let socket = match waiting.map_or_else(|| site.make_socket(), Ok) {
             Ok(socket) => socket,
             Err(why) => return self.has_failed(site, None, &why),
         };
         if self.current.is_none() {
-            if let Err(why) = site.prepare(&socket.own_path, &site.public_path(self.name())) {
+            if let Err(why) = site.prepare(&socket) {
                 return self.has_failed(site, Some(socket), &why);
             }
         }
         self.waiting = Some(socket);
         self.is_due = true;
+    }
+
+    /// Nothing of it can be started.
+    pub fn cannot_start(&mut self, site: &mut Site, why: &str) {
+        let socket = self.waiting.take();
+        self.has_failed(site, socket, why);
+    }
+
+    /// How long a generation may take to finish its requests.
+    pub fn graceful_timeout(&self) -> Duration {
+        self.spec.conf.eviction_timeout.max(self.spec.conf.graceful_timeout)
     }
 
     /// Whether it loads.
@@ -169,7 +180,7 @@ impl Group {
     }
 
     /// Starts the generation that is due; `false` when none is.
-    pub fn begin(&mut self, site: &mut Site<'_>) -> bool {
+    pub fn begin(&mut self, site: &mut Site) -> bool {
         if !std::mem::replace(&mut self.is_due, false) {
             return false;
         }
@@ -185,14 +196,14 @@ impl Group {
 
     /// A start failed. What served goes on serving; a first start is tried again, and so is one that nothing
     /// else can follow.
-    fn has_failed(&mut self, site: &mut Site<'_>, socket: Option<ListenSocket>, why: &str) {
+    fn has_failed(&mut self, site: &mut Site, socket: Option<ListenSocket>, why: &str) {
         let name = self.name().to_owned();
         let tries = self.retry.map_or(0, |(_, tries)| tries);
         let pause = backoff(tries.saturating_add(LOADING_STEP));
         let retry = Some((Instant::now() + pause, tries.saturating_add(1)));
         if let Some(current) = &self.current {
             if let Some(socket) = socket {
-                site.remove(&socket.own_path, &site.public_path(&name));
+                site.remove(socket.slot);
             }
             if current.zygote.is_none() {
                 self.retry = retry;
@@ -216,24 +227,24 @@ impl Group {
     /// that servers know. `timeout` is for requests that some process of it has already.
     fn abandon(&mut self, mut generation: Generation, timeout: Duration) -> Option<ListenSocket> {
         let socket = &generation.socket;
-        let (own_path, clients) = (socket.own_path.clone(), socket.clients);
+        let (slot, own_path, clients) = (socket.slot, socket.own_path.clone(), socket.clients);
         let listener = socket.listener.try_clone().ok();
         generation.leave(timeout);
         self.old.push(generation);
-        listener.map(|listener| ListenSocket { listener, own_path, clients })
+        listener.map(|listener| ListenSocket { slot, listener, own_path, clients })
     }
 
     /// Ends the generation that was to follow.
-    pub(super) fn give_up_next(&mut self, site: &mut Site<'_>, why: &str) {
+    pub(super) fn give_up_next(&mut self, site: &mut Site, why: &str) {
         let Some(next) = self.next.take() else { return };
         let socket = self.abandon(next, Duration::ZERO);
         self.has_failed(site, socket, why);
     }
 
     /// Has the generation that was to follow serve.
-    pub(super) fn take_over(&mut self, site: &mut Site<'_>) {
+    pub(super) fn take_over(&mut self, site: &mut Site) {
         let Some(mut next) = self.next.take() else { return };
-        if let Err(why) = site.publish(&next.socket.own_path, &next.public_path) {
+        if let Err(why) = site.publish(&next.socket) {
             self.next = Some(next);
             return self.give_up_next(site, &why);
         }
@@ -253,15 +264,44 @@ impl Group {
         self.retry = None;
         self.failure.clear();
         if let Some(mut before) = self.current.replace(next) {
-            before.leave(self.spec.conf.eviction_timeout.max(self.spec.conf.graceful_timeout));
+            before.leave(self.graceful_timeout());
             self.old.push(before);
         }
     }
 
-    /// The configuration has it.
-    pub fn keep(&mut self, site: &mut Site<'_>) {
+    /// The configuration has it, as this says.
+    pub fn keep(&mut self, site: &mut Site, spec: GroupSpec) {
+        self.spec = spec;
         self.removed = None;
+        self.has_stopped = false;
         self.renew(site);
+    }
+
+    /// The socket that its next generation is to have.
+    pub fn offer(&mut self, socket: ListenSocket) {
+        self.waiting.get_or_insert(socket);
+    }
+
+    /// Whether a generation serves, or did.
+    pub const fn has_current(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Whether it has left, having been removed.
+    pub fn is_finished(&self) -> bool {
+        self.removed.is_some() && self.has_stopped && self.is_over()
+    }
+
+    /// Whether a generation is to start.
+    pub const fn is_due(&self) -> bool {
+        self.is_due
+    }
+
+    /// Whether servers find a generation of another warden's under the group's name, as this process sees
+    /// it: then that one serves.
+    pub fn is_replaced(&self) -> bool {
+        let Some(current) = &self.current else { return false };
+        current.public_path.exists() && !sockets::is_same(&current.socket.own_path, &current.public_path)
     }
 
     /// The configuration has it no more: it leaves when nobody asks for it.
@@ -270,16 +310,14 @@ impl Group {
     }
 
     /// Ends everything.
-    pub fn stop(&mut self, site: &Site<'_>, timeout: Duration) {
+    pub fn stop(&mut self, site: &Site, timeout: Duration) {
         self.retry = None;
         self.is_due = false;
+        self.has_stopped = true;
         if let Some(socket) = self.waiting.take() {
-            site.remove(&socket.own_path, &site.public_path(self.name()));
+            site.remove(socket.slot);
         }
-        for generation in self.current.take().into_iter().chain(self.next.take()) {
-            site.hand_back(&generation.socket.own_path, &generation.public_path);
-            self.old.push(generation);
-        }
+        self.old.extend(self.current.take().into_iter().chain(self.next.take()));
         for generation in &mut self.old {
             generation.leave(timeout);
         }
@@ -292,28 +330,30 @@ impl Group {
     }
 
     /// Lets go of the generations that are over, and of their sockets.
-    fn remove_ended(&mut self, site: &Site<'_>) {
+    fn remove_ended(&mut self, site: &Site) {
         let (over, left): (Vec<_>, Vec<_>) = self.old.drain(..).partition(Generation::is_over);
         self.old = left;
         for generation in over {
-            let own_path = generation.socket.own_path.as_path();
+            let slot = generation.socket.slot;
             // The socket of a first start that failed is handed on, from one try to the next.
-            let is_kept = self.waiting.as_ref().is_some_and(|socket| socket.own_path == own_path)
-                || self.generations().any(|other| other.socket.own_path == own_path);
+            let is_kept = self.waiting.as_ref().is_some_and(|socket| socket.slot == slot)
+                || self.generations().any(|other| other.socket.slot == slot);
             if !is_kept {
-                site.remove(own_path, &generation.public_path);
+                site.remove(slot);
             }
         }
     }
 
     /// Looks at the clock, the scripts and the workers.
-    pub fn tick(&mut self, site: &mut Site<'_>, stopping: bool) {
+    pub fn tick(&mut self, site: &mut Site, stopping: bool) {
         self.generations().for_each(Generation::enforce);
         self.remove_ended(site);
         if stopping {
             return;
         }
-        if self.removed.is_some_and(|since| since.elapsed() > REMOVED_TIMEOUT) && self.is_quiet() {
+        let removed = self.removed.map(|since| since.elapsed());
+        let is_late = removed.is_some_and(|ago| ago > MAX_REMOVED_TIMEOUT);
+        if is_late || removed.is_some_and(|ago| ago > REMOVED_TIMEOUT) && self.is_quiet() {
             return self.stop(site, self.spec.conf.graceful_timeout);
         }
         if let (Some(Phase::Starting(since)), Some(limit)) =
@@ -344,11 +384,5 @@ impl Group {
 
     fn read_stamps(&self) -> Stamps {
         stamps(watched(&self.spec.mounts), &self.stamps, Stamp::of)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.generations().for_each(|generation| generation.abandon());
     }
 }

@@ -25,9 +25,19 @@ impl Line {
         Self { pid: std::process::id(), level: level as u32, text }
     }
 
+    /// A line that a process wrote to its standard error.
+    pub fn written(pid: u32, text: &[u8]) -> Self {
+        Self { pid, ..Self::new(Level::Error, text) }
+    }
+
     /// The text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// How many lines of the log it is.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.text.lines().count()).unwrap_or(u32::MAX).max(1)
     }
 
     /// Writes it, as a line of a group's.

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use nix::unistd::Pid;
 
+use crate::procfs;
+
 /// The proportional set size of a process, in bytes (proc(5), smaps_rollup).
 pub fn memory_of(pid: Pid) -> Option<u64> {
-    let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps_rollup")).ok()?;
+    let text = procfs::read(&Path::new(&pid.to_string()).join("smaps_rollup"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
@@ -14,7 +16,7 @@ pub fn memory_of(pid: Pid) -> Option<u64> {
 
 /// How many processes of this system the kernel has killed for want of memory so far (proc(5), vmstat).
 pub fn oom_kills() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    let text = procfs::read(Path::new("vmstat"))?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 

@@ -7,25 +7,26 @@ use shared::log::Level;
 use super::group::Group;
 use super::site::Site;
 use super::workers::Phase;
-use crate::children;
 use crate::control::Report;
 
 impl Group {
     /// Takes what its processes report.
-    pub fn recv(&mut self, site: &mut Site<'_>) {
+    pub fn recv(&mut self, site: &mut Site) {
         let name = self.name().to_owned();
         let mut received = Vec::new();
         for generation in self.generations() {
             // A fact is taken after the lines that came before it: they are read after it.
             received.extend(generation.recv_facts().into_iter().map(|fact| (generation.number, fact)));
-            generation.recv_lines(|line| line.write(site.log(), &name));
+            generation.recv_lines(|line| site.write(line, &name));
+            generation.recv_output(|line| site.write(line, &name));
         }
+        site.say_what_was_dropped(&name);
         for (number, report) in received {
             self.take(site, number, report);
         }
     }
 
-    fn take(&mut self, site: &mut Site<'_>, number: u64, report: Report) {
+    fn take(&mut self, site: &mut Site, number: u64, report: Report) {
         match report {
             Report::Unable { why } if self.is_next(number) => self.give_up_next(site, &why),
             Report::Unable { why } => {
@@ -53,7 +54,7 @@ impl Group {
     }
 
     /// A zygote has loaded the application, but for what failed.
-    fn is_loaded(&mut self, site: &mut Site<'_>, number: u64, failed: Vec<String>) {
+    fn is_loaded(&mut self, site: &mut Site, number: u64, failed: Vec<String>) {
         if !self.is_next(number) {
             return;
         }
@@ -71,12 +72,12 @@ impl Group {
     /// A worker has a number.
     fn has_forked(&mut self, number: u64, slot: usize, pid: Pid) {
         let Some(generation) = self.generation(number) else { return };
-        // Any process of the group can say this. Only its own user's are signalled for it, and a number that
-        // is known stays.
-        let is_own = generation.user.is_some_and(|user| children::is_of_user(pid, user));
-        let Some(worker) = generation.workers.get_mut(slot).filter(|one| is_own && one.pid.is_none()) else {
+        // Any process of the group can say this: a number that is known stays.
+        let Some(worker) = generation.workers.get_mut(slot).filter(|one| one.pid.is_none()) else { return };
+        // 0, 1 and negative numbers are more than a process (kill(2), waitpid(2)).
+        if pid.as_raw() <= 1 {
             return;
-        };
+        }
         worker.pid = Some(pid);
         // It was killed, or told to leave, before it could be.
         if worker.kill_reason.is_some() {
@@ -87,7 +88,7 @@ impl Group {
     }
 
     /// A worker takes requests.
-    fn serves(&mut self, site: &mut Site<'_>, number: u64, slot: usize, failed: Vec<String>) {
+    fn serves(&mut self, site: &mut Site, number: u64, slot: usize, failed: Vec<String>) {
         let is_acceptable = !self.is_next(number) || self.is_acceptable(&failed);
         if let Some(generation) = self.generation(number) {
             if let Some(worker) = generation.workers.get_mut(slot) {
@@ -121,7 +122,7 @@ impl Group {
     }
 
     /// A zygote cannot be forked: the application is imported in each process from now on.
-    fn has_threads(&mut self, site: &mut Site<'_>, number: u64, slot: usize) {
+    fn has_threads(&mut self, site: &mut Site, number: u64, slot: usize) {
         if let Some(generation) = self.generation(number) {
             generation.workers.remove(slot);
         }
@@ -136,7 +137,7 @@ impl Group {
     }
 
     /// Has another worker take a worker's place.
-    pub(super) fn replace(&mut self, site: &mut Site<'_>, number: u64, slot: usize, why: &str) {
+    pub(super) fn replace(&mut self, site: &mut Site, number: u64, slot: usize, why: &str) {
         let name = self.name().to_owned();
         let timeout = self.spec.conf.graceful_timeout;
         let Some(generation) = self.generation(number) else { return };

@@ -5,12 +5,11 @@
 //! is a hint.
 
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 const WORDS: usize = 30;
 
@@ -141,16 +140,25 @@ impl Scoreboard {
         slots * Self::stride(threads) + 1
     }
 
-    /// Maps the memory.
+    /// Memory that this process and those forked from it share. No descriptor leads to it, by which somebody
+    /// could make it shorter.
     ///
     /// # Errors
     /// The system's.
-    pub fn map(memory: impl AsFd, slots: usize, threads: usize) -> nix::Result<Self> {
+    pub fn new(slots: usize, threads: usize) -> nix::Result<Self> {
         let length = NonZeroUsize::new(Self::size(slots, threads)).ok_or(nix::Error::EINVAL)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: the memory is as long as that, nobody shortens it, and it is only used through atomics.
-        let start = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, memory, 0) }?;
+        // SAFETY: new memory, as long as that, which is only used through atomics.
+        let start = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }?;
         Ok(Self { start, slots, threads })
+    }
+
+    /// The same memory in a process that was forked from the one that has it.
+    ///
+    /// # Safety
+    /// This process was forked, and drops only one of the two.
+    pub unsafe fn inherited(&self) -> Self {
+        Self { start: self.start, slots: self.slots, threads: self.threads }
     }
 
     /// What the worker of a slot shows.
@@ -209,13 +217,11 @@ mod tests {
 
     #[test]
     fn a_scoreboard_is_unmapped_with_its_generation() {
-        let memory = shared::launch::memory().unwrap();
-        memory.set_len(Scoreboard::size(64, 64) as u64).unwrap();
-        let board = Scoreboard::map(&memory, 64, 64).unwrap();
-        let inode = format!(" {} ", std::os::unix::fs::MetadataExt::ino(&memory.metadata().unwrap()));
+        let board = Scoreboard::new(64, 64).unwrap();
+        let address = format!("{:x}-", board.start.as_ptr() as usize);
         let is_mapped = || {
             let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-            maps.lines().any(|line| line.contains("/memfd:neat") && line.contains(&inode))
+            maps.lines().any(|line| line.starts_with(&address))
         };
         assert!(is_mapped());
         drop(board);
@@ -224,18 +230,15 @@ mod tests {
 
     #[test]
     fn a_slot_says_which_request_runs() {
-        let memory = shared::launch::memory().unwrap();
-        memory.set_len(Scoreboard::size(3, 2) as u64).unwrap();
-        let (board, other) =
-            (Scoreboard::map(&memory, 3, 2).unwrap(), Scoreboard::map(&memory, 3, 2).unwrap());
+        let board = Scoreboard::new(3, 2).unwrap();
         board.clear(2);
-        assert_eq!(other.threads(2)[1].request(), None);
+        assert_eq!(board.threads(2)[1].request(), None);
         board.threads(2)[1].begin(b"GET", format!("/{}", "x".repeat(500)).as_bytes());
-        let (text, _) = other.threads(2)[1].request().unwrap();
+        let (text, _) = board.threads(2)[1].request().unwrap();
         assert!(text.starts_with("GET /xxx") && text.len() == WORDS * 8, "{text}");
         board.threads(2)[1].end();
-        assert_eq!(other.threads(2)[1].request(), None);
+        assert_eq!(board.threads(2)[1].request(), None);
         board.score(0).waiting.store(3, Ordering::Relaxed);
-        assert_eq!(other.waiting(), 3);
+        assert_eq!(board.waiting(), 3);
     }
 }

@@ -18,7 +18,7 @@ impl Group {
     /// A worker has ended, or could not be forked.
     pub(super) fn has_died(
         &mut self,
-        site: &mut Site<'_>,
+        site: &mut Site,
         number: u64,
         slot: usize,
         pid: Option<Pid>,
@@ -44,7 +44,8 @@ impl Group {
         let circumstances = Circumstances {
             is_next,
             is_leaving: obituary.was_expected() || matches!(generation.phase, Phase::Leaving(_)),
-            has_served: worker.phase == Phase::Serving,
+            // What it served may have ended it before it came to say that it serves.
+            has_served: worker.phase == Phase::Serving || !obituary.requests.is_empty(),
             age: worker.born.elapsed(),
             early_deaths: generation.early_deaths,
         };
@@ -67,7 +68,7 @@ impl Group {
 
     /// A child of this process has ended: a zygote, or a worker whose zygote is gone. `false` when it is none
     /// of the group's.
-    pub fn has_ended(&mut self, site: &mut Site<'_>, pid: Pid, death: Death) -> bool {
+    pub fn has_ended(&mut self, site: &mut Site, pid: Pid, death: Death) -> bool {
         // What it said before it ended comes first.
         self.recv(site);
         let mut found = None;
@@ -95,7 +96,7 @@ impl Group {
 
     /// A zygote is gone, and its workers are this process's children now; those that are not have ended,
     /// whether it came to say so or not.
-    fn adopt_workers(&mut self, site: &mut Site<'_>, number: u64) {
+    fn adopt_workers(&mut self, site: &mut Site, number: u64) {
         let Some(generation) = self.generation(number) else { return };
         let pids: Vec<_> = generation.workers.iter().filter_map(|one| Some((one.slot, one.pid?))).collect();
         for (slot, pid) in pids {
@@ -112,7 +113,7 @@ impl Group {
         }
     }
 
-    fn has_lost_zygote(&mut self, site: &mut Site<'_>, number: u64, zygote: Pid, death: Death) {
+    fn has_lost_zygote(&mut self, site: &mut Site, number: u64, zygote: Pid, death: Death) {
         let why = format!("its zygote {zygote} {}", death.describe(false));
         if self.is_next(number) {
             return self.give_up_next(site, &why);
@@ -126,7 +127,7 @@ impl Group {
     }
 
     /// Holds the workers to their number and to the group's limits.
-    pub(super) fn keep_workers(&mut self, site: &mut Site<'_>) {
+    pub(super) fn keep_workers(&mut self, site: &mut Site) {
         let wanted = self.wanted();
         if let Some(current) = &mut self.current {
             if current.next_fork.is_some_and(|due| due <= Instant::now()) {
@@ -146,7 +147,7 @@ impl Group {
         }
     }
 
-    fn hold_to_limits(&mut self, site: &mut Site<'_>, number: u64) {
+    fn hold_to_limits(&mut self, site: &mut Site, number: u64) {
         let conf = self.spec.conf.clone();
         let Some(generation) = self.generation(number) else { return };
         let mut replaced = Vec::new();

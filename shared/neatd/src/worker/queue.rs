@@ -341,9 +341,7 @@ mod tests {
     use crate::clients::AllowedClients;
 
     fn queue_beside(others_idle: u32) -> Queue {
-        let memory = shared::launch::memory().unwrap();
-        memory.set_len(Scoreboard::size(2, 2) as u64).unwrap();
-        let board = Arc::new(Scoreboard::map(&memory, 2, 2).unwrap());
+        let board = Arc::new(Scoreboard::new(2, 2).unwrap());
         board.score(1).idle.store(others_idle, Ordering::Relaxed);
         let limits = Limits {
             threads: 2,

@@ -6,7 +6,7 @@
 
 mod application;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use std::sync::Arc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdout, fork};
+use shared::ffi::guard::guard;
 use shared::launch;
 use shared::launch::lifeline::Lifeline;
 use shared::loader::load::{Engine, ForkError};
 use shared::log::Level;
-use shared::preflight::identity::Identity;
 
 use crate::children::{self, Wait};
 use crate::control::{Command, MAX_FACT, Received, Report, ZygoteConf, recv};
@@ -51,15 +51,51 @@ enum Life {
     Worker(usize),
 }
 
+/// Forks a zygote from its warden, with these descriptors and no other: where commands come from, where facts
+/// and lines go, the group's socket, what says that the server is gone, and where its standard output and
+/// standard error are read.
+///
+/// It is not executed: a root directory of its own may have nothing to execute.
+///
+/// # Errors
+/// The system's.
+pub fn start(
+    conf: ZygoteConf,
+    board: &Scoreboard,
+    descriptors: [BorrowedFd<'_>; 5],
+    output: BorrowedFd<'_>,
+) -> nix::Result<Pid> {
+    // SAFETY: this process has one thread.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => return Ok(child),
+        ForkResult::Child => {}
+    }
+    // Nothing of the warden's is dropped here, and no panic unwinds into it.
+    let code = guard("a zygote", 101, || {
+        signals::forget();
+        let _ = (dup2_stdout(output), dup2_stderr(output));
+        // SAFETY: what the warden had open is not used any more.
+        if let Err(error) = unsafe { launch::keep_only(&descriptors) } {
+            eprintln!("a zygote cannot start: {error}");
+            return 1;
+        }
+        title::set_rank("zygote");
+        // SAFETY: the warden's is not dropped here.
+        live(conf, unsafe { board.inherited() })
+    });
+    // SAFETY: ends the process. Whatever Python registered for its end has been run, or is not to be.
+    unsafe { libc::_exit(code) }
+}
+
 /// The life of a zygote, and of the workers forked from it; gives the exit code.
-pub fn live() -> i32 {
-    let [conf, commands, facts, lines, listener, board, lifeline] = [3, 4, 5, 6, 7, 8, 9].map(|number| {
-        // SAFETY: the supervisor hands these over, and nothing was opened before.
+fn live(conf: ZygoteConf, board: Scoreboard) -> i32 {
+    let [commands, facts, lines, listener, lifeline] = [3, 4, 5, 6, 7].map(|number| {
+        // SAFETY: `start` has given them these numbers, and nothing was opened since.
         unsafe { launch::take(number) }
     });
     reports::start(facts, lines);
     shared::ffi::guard::set_panic_sink(|message| reports::log(Level::Critical, message.as_bytes()));
-    let code = match Zygote::new(std::fs::File::from(conf), commands, listener, board, lifeline) {
+    let code = match Zygote::new(conf, commands, listener, board, lifeline) {
         Ok(zygote) => zygote.live(),
         Err(why) => {
             reports::send(&Report::Unable { why });
@@ -72,22 +108,16 @@ pub fn live() -> i32 {
 
 impl Zygote {
     fn new(
-        mut conf: std::fs::File,
+        conf: ZygoteConf,
         commands: OwnedFd,
         listener: OwnedFd,
-        board: OwnedFd,
+        board: Scoreboard,
         lifeline: OwnedFd,
     ) -> Result<Self, String> {
         let text = |error: &dyn std::error::Error| error.to_string();
-        std::io::Seek::rewind(&mut conf).map_err(|error| text(&error))?;
-        let conf: ZygoteConf = serde_json::from_reader(conf).map_err(|error| {
-            format!("neatd was replaced by another version of it, which this server does not know; restart the server ({error})")
-        })?;
-        let identity = Identity::of(&conf.group, conf.server_user).map_err(|error| text(&error))?;
-        application::set_environment(&conf.group, &identity);
-        privileges::drop_to(&conf.group, &identity).map_err(|error| text(&error))?;
-        let threads = usize::try_from(conf.group.threads).unwrap_or(1);
-        let board = Arc::new(Scoreboard::map(&board, conf.slots, threads).map_err(|error| text(&error))?);
+        application::set_environment(&conf.group, &conf.identity);
+        privileges::settle(&conf.group, conf.is_unprivileged).map_err(|error| text(&error))?;
+        let board = Arc::new(board);
         let handovers = Handovers::new(conf.slots).map_err(|error| text(&error))?;
         let mut zygote = Self {
             conf,
@@ -109,7 +139,7 @@ impl Zygote {
     }
 
     fn live(mut self) -> i32 {
-        let signals = match signals::catch(&[Signal::SIGCHLD]) {
+        let signals = match signals::catch(&[Signal::SIGCHLD, Signal::SIGTERM]) {
             Ok(signals) => signals,
             Err(error) => {
                 reports::send(&Report::Unable { why: error.to_string() });
@@ -141,11 +171,17 @@ impl Zygote {
             let timeout = if orphaned { PollTimeout::from(100u8) } else { PollTimeout::NONE };
             let _ = poll(&mut polled, timeout);
             drop(polled);
-            if !signals::caught(&signals).is_empty() {
+            let caught = signals::caught(&signals);
+            if !caught.is_empty() {
                 self.reap();
             }
+            if caught.contains(&Signal::SIGTERM) && !leaving {
+                // Of the supervisor, whose child this is once its warden is gone: another generation serves.
+                leaving = true;
+                self.signal_all(Signal::SIGTERM);
+            }
             if orphaned {
-                // The supervisor is gone. This generation serves on until another has taken its place, or the
+                // The warden is gone. This generation serves on until another has taken its place, or the
                 // server is gone.
                 if !leaving && (self.is_replaced() || self.lifeline.is_cut()) {
                     leaving = true;
