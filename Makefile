@@ -8,7 +8,7 @@ export SERVER PORT APP
 # Where rustup puts cargo, for a shell that was opened before.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup build serve check e2e test deny soak test-matrix platforms fuzz loom bench clean
+.PHONY: help setup build serve check e2e test deny soak stress sanitize test-matrix platforms fuzz loom bench clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' Makefile
@@ -46,6 +46,15 @@ soak: ## the long tests: hundreds of reloads and 20,000 requests with flat memor
 	@scripts/build
 	@scripts/test-environments
 	@NEAT_SOAK=1 scripts/pytest tests/life tests/daemon -n 0
+
+stress: ## clients that do what no client should, against both servers in both modes (NEAT_STRESS=45 seconds for each)
+	@scripts/install-packages build serve test
+	@scripts/build
+	@scripts/test-environments
+	@scripts/stress
+
+sanitize: ## address sanitizer over the unit tests, valgrind over an nginx that is abused
+	@scripts/sanitize
 
 test-matrix: ## CPython 3.9 to 3.15, every nginx that is promised (NGINX=1.30 for one), and nginx's own configure
 	@scripts/install-packages build serve test matrix

@@ -46,6 +46,8 @@ pub struct MainConf {
     pub groups: Groups,
     /// The user and the group of nginx's workers, where nginx is root.
     pub server_user: Option<(u32, u32)>,
+    /// nginx's pid file, which sockets lie beside.
+    pub pid_path: PathBuf,
     /// What `wsgi_cache_path` declares; nginx's own.
     pub caches: Caches,
 }
@@ -64,7 +66,7 @@ pub enum Group {
 
 impl MainConf {
     /// Nothing written, and room for nginx's caches.
-    pub fn with_caches(caches: Caches) -> Self {
+    pub fn new(pid_path: PathBuf, caches: Caches) -> Self {
         Self {
             process: ServerConf::default(),
             seen: Vec::new(),
@@ -73,6 +75,7 @@ impl MainConf {
             python: None,
             groups: Groups::default(),
             server_user: None,
+            pid_path,
             caches,
         }
     }
@@ -211,7 +214,7 @@ impl LocConf {
             self.group = Group::Variable(Rc::new(ComplexValue::compile(conf, written.as_bytes())?));
         } else if let Choice::Named(name) = Choice::read(&written) {
             match main.groups.find(&name) {
-                Ok(group) => self.group = Group::Named(Arc::new(GroupAddress::of(&main.process, group))),
+                Ok(group) => self.group = Group::Named(Arc::new(GroupAddress::of(main, group))),
                 Err(error) => {
                     conf.refuse(&format!("\"wsgi_process_group\": {error}"));
                     return None;

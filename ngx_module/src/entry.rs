@@ -106,7 +106,7 @@ extern "C" fn before_configuration(conf: Option<Conf<'_>>) -> ngx_int_t {
 extern "C" fn create_main_conf(conf: Option<Conf<'_>>) -> *mut c_void {
     guard("create_main_conf", std::ptr::null_mut(), || {
         worker::log_panics();
-        conf.map_or(std::ptr::null_mut(), |conf| conf.keep(MainConf::with_caches(conf.caches())))
+        conf.map_or(std::ptr::null_mut(), |conf| conf.keep(MainConf::new(conf.pid_path(), conf.caches())))
     })
 }
 

@@ -1,15 +1,13 @@
 //! Where a process group is, as a worker of nginx knows it.
 #![deny(unsafe_code)]
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shared::conf::group::ProcessGroup;
-use shared::conf::server::ServerConf;
 use shared::launch::handover::socket_path;
 
+use crate::conf::MainConf;
 use crate::ffi::upstream_conf::Timeouts;
 
 /// A process group's address.
@@ -25,16 +23,20 @@ pub struct GroupAddress {
 
 impl GroupAddress {
     /// The address of a group.
-    pub fn of(conf: &ServerConf, group: &ProcessGroup) -> Self {
-        let path = socket_path(&socket_prefix(conf), &group.name);
+    pub fn of(main: &MainConf, group: &ProcessGroup) -> Self {
+        let path = socket_path(&socket_prefix(main), &group.name);
         Self { name: group.name.clone(), path, timeouts: timeouts(group) }
     }
 }
 
 /// Where the sockets are, unless the configuration says so: with nginx's pid file.
-pub fn socket_prefix(conf: &ServerConf) -> PathBuf {
-    let pid = Path::new(OsStr::from_bytes(nginx_sys::NGX_PID_PATH.to_bytes()));
-    conf.socket_prefix(pid.parent().unwrap_or_else(|| Path::new("/run")))
+pub fn socket_prefix(main: &MainConf) -> PathBuf {
+    prefix_beside(main, &main.pid_path)
+}
+
+/// The same for another pid file.
+pub fn prefix_beside(main: &MainConf, pid_path: &Path) -> PathBuf {
+    main.process.socket_prefix(pid_path.parent().unwrap_or_else(|| Path::new("/run")))
 }
 
 /// How long nginx waits for a group.

@@ -12,7 +12,7 @@ use crate::conf::{Group, LocConf, MainConf, engine_file};
 use crate::ffi::Code;
 use crate::ffi::cycle::{self, Cycle};
 use crate::ffi::request::Request;
-use crate::group_address::{GroupAddress, socket_prefix};
+use crate::group_address::{GroupAddress, prefix_beside, socket_prefix};
 use crate::{fault, log};
 
 const INTERNAL_SERVER_ERROR: Code = 500;
@@ -35,7 +35,7 @@ pub fn check(main: &MainConf) -> Result<(), String> {
             neatd.display()
         ));
     }
-    main.groups.check(&socket_prefix(&main.process), main.server_user)
+    main.groups.check(&socket_prefix(main), main.server_user)
 }
 
 /// Lets go, in a process that the master forked, of what only the master may tell neatd something through.
@@ -62,7 +62,7 @@ pub fn choose(request: &Request, conf: &LocConf) -> Result<Runs<Arc<GroupAddress
     let value = String::from_utf8_lossy(value);
     match main.groups.chosen_by_variable(&value, conf.settings.restrict_process()) {
         Ok(Runs::Embedded) => restricted(request),
-        Ok(Runs::Group(group)) => Ok(Runs::Group(Arc::new(GroupAddress::of(&main.process, group)))),
+        Ok(Runs::Group(group)) => Ok(Runs::Group(Arc::new(GroupAddress::of(main, group)))),
         Err(error) => Err(fault::report(*request, error.fault(), &error.to_string())),
     }
 }
@@ -87,6 +87,11 @@ pub fn launch(cycle: Cycle<'_>) {
         *daemons = None;
         return;
     };
+    let prefix = socket_prefix(main);
+    if prefix != prefix_beside(main, &cycle.pid_path()) {
+        let why = "the directive \"pid\" has to stand before \"http\" to say where the sockets of process groups are";
+        log::process(Level::Warning, format!("{why}: they are at \"{}...\"", prefix.display()).as_bytes());
+    }
     let (error_log, log_level) = cycle.error_log();
     let engine = match engine_file() {
         Ok(engine) => engine,
@@ -96,7 +101,7 @@ pub fn launch(cycle: Cycle<'_>) {
     let conf = Handover {
         server: "nginx".to_owned(),
         server_version: cycle::VERSION,
-        prefix: socket_prefix(&main.process),
+        prefix,
         server_user: main.server_user,
         error_log,
         log_level,

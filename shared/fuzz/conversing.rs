@@ -91,6 +91,7 @@ impl Conversing {
                 Event::Informational(_)
                     | Event::Head { .. }
                     | Event::Log(..)
+                    | Event::Unlogged
                     | Event::WantBody(_)
                     | Event::Failed { .. }
                     | Event::GoAway

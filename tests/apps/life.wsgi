@@ -111,3 +111,9 @@ def spins(environ, start_response):
     while not os.path.exists(path) and time.monotonic() < deadline:
         sum(range(20000))
     return text(start_response, b"spun")
+
+
+@cases.plain
+def exits(environ, start_response):
+    """Ends its process."""
+    os._exit(int(environ["QUERY_STRING"]))

@@ -39,6 +39,32 @@ def pages(environ, start_response):
 
 
 @cases.case
+def two_fragments(environ, start_response):
+    """The second one waits for the first, and its head leaves with an empty block."""
+    first = b'<!--#include virtual="/app/waits" -->'
+    return text(start_response, first + b'<!--#include virtual="/app/begins-with-nothing" -->')
+
+
+@cases.plain
+def begins_with_nothing(environ, start_response):
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    write(b"")
+    note(environ, "began")
+    for number in range(3):
+        write(b"(%d)" % number + b"b" * 40_000)
+        write(b"")
+    return []
+
+
+@cases.plain
+def waits(environ, start_response):
+    """Answers when the test allows."""
+    note(environ, "waits")
+    wait_for(environ, "go")
+    return text(start_response, b"the first,")
+
+
+@cases.case
 def bare_page(environ, start_response):
     """A page without a directive; what is added to it is the server's affair."""
     return text(start_response, b"p" * 80_000, b"p" * 2_000_000)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 
 import pytest
 
 from harness import processes
-from harness.recipe import DAEMON, EMBEDDED, Mount, Recipe
+from harness.recipe import DAEMON, EMBEDDED, NGINX_DAEMON, Mount, Recipe
 from harness.scripted_worker import (
     ScriptedWorker,
     chunk,
@@ -20,7 +21,7 @@ from harness.scripted_worker import (
     log,
     whole,
 )  # fmt: skip
-from harness.wait import until
+from harness.wait import PATIENCE, until
 from harness.wire import Cut
 
 LIMITS = {"connect-timeout": "0.3", "response-socket-timeout": "1"}
@@ -29,7 +30,11 @@ LARGE = {
     "nginx": "client_header_buffer_size 2m; large_client_header_buffers 4 2m;",
     "httpd": "LimitRequestFieldSize 2000000",
 }
-RECIPE = Recipe(mounts={"/": "daemon.wsgi"}, conf=LARGE, group=LIMITS)
+RECIPE = Recipe(
+    mounts={"/": "daemon.wsgi", "/streamed": Mount("daemon.wsgi", nginx="wsgi_request_buffering off;")},
+    conf=LARGE,
+    group=LIMITS,
+)
 daemon = pytest.mark.servers(*DAEMON)
 
 
@@ -188,8 +193,33 @@ def test_response_that_is_cut_is_no_whole_one(worker):
 def test_request_whose_head_no_frame_holds_is_431(start):
     """RFC 6585 section 5: more than 1 MiB of a request's head."""
     site = start(RECIPE)
-    assert status(site, "/", f"X-Long: {'x' * (1 << 20)}") == (431, None)
+    site.log.wait_for("generation 1 serves")
+    assert status(site, "/about") == (200, None)
+    before = taken(site)
+    for _ in range(5):
+        assert status(site, "/", f"X-Long: {'x' * (1 << 20)}") == (431, None)
+        assert status(site, "/about") == (200, None)
     site.log.wait_for("longer than 1 MiB")
+    # No connection was kept for it, over which nobody answers.
+    until(lambda: taken(site) <= before, lambda: f"{before} descriptors, and no longer {taken(site)}")
+
+
+@pytest.mark.servers(NGINX_DAEMON)
+def test_streamed_body_that_no_worker_takes_is_503(worker):
+    """It cannot be sent a second time: what is left of it is not sent to anybody, nor taken for a request."""
+    site, scripted = worker(lambda _: None)
+    for _ in range(20):
+        begun, go = threading.Event(), threading.Event()
+        scripted.early = lambda peer, begun=begun, go=go: (begun.set(), go.wait(PATIENCE), peer.send(go_away()))
+        with site.wire() as wire:
+            wire.request("/streamed", "Transfer-Encoding: chunked", method="POST", body=b"5\r\nfirst\r\n")
+            assert begun.wait(PATIENCE)
+            for _ in range(10):
+                wire.send(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
+            go.set()
+            answer = wire.read_answer()
+            assert (answer.status, answer.head.get("Retry-After")) == (503, "1")
+    site.log.wait_for("takes no further request")
 
 
 # Descriptors (SCM_RIGHTS)

@@ -103,10 +103,11 @@ class Peer:
         """Says the hello of the server's own build."""
         self.connection.sendall(self._next()[3])
 
-    def read_request(self) -> None:
-        """Waits for a request and its body."""
+    def read_request(self, early: Callable[[Peer], None]) -> None:
+        """Waits for a request, calls `early`, and waits for its body."""
         kind, self.exchange, data, _ = self._next()
         assert kind == REQUEST, kind
+        early(self)
         if data[0] == PUSHED:
             while self._next()[0] not in (BODY_END, BODY_FAILED):
                 pass
@@ -121,6 +122,8 @@ class ScriptedWorker:
     def __init__(self, path: Path, *scripts: Script) -> None:
         self.scripts = deque(scripts)
         self.requests = self.connections = 0
+        #: What is done with a request whose head has come, while its body may still be coming.
+        self.early: Script = lambda _: None
         self._lock = threading.Lock()
         self._path = path
         self._listener = socket.socket(socket.AF_UNIX)
@@ -156,7 +159,7 @@ class ScriptedWorker:
         try:
             peer.greet()
             while True:
-                peer.read_request()
+                peer.read_request(self.early)
                 with self._lock:
                     self.requests += 1
                     script = self.scripts.popleft() if len(self.scripts) > 1 else self.scripts[0]

@@ -8,6 +8,7 @@ import pytest
 
 from harness.processes import resident
 from harness.recipe import EVERY_MPM, Recipe
+from harness.streams import Http2
 from harness.wait import until
 
 ONLY = EVERY_MPM
@@ -94,6 +95,39 @@ def test_stopped_reader_does_not_make_memory_grow(site):
         while wire.read_chunk():
             pass
     assert "block 1500" in notes.lines()
+
+
+@pytest.mark.servers("nginx")
+@pytest.mark.parametrize("protocol", ["http1", "http2"])
+def test_request_whose_client_has_gone_is_not_begun(start, protocol):
+    """A client that leaves while its request waits for a thread: nobody waits for it, and no thread takes it."""
+    site = start(Recipe(mounts={"/app": "life.wsgi"}, threads=2, tls=True, http2=True))
+    held, gone = site.notes(), site.notes()
+    with ExitStack() as stack:
+        wires = [stack.enter_context(site.wire()) for _ in range(2)]
+        for wire in wires:
+            wire.request("/app/inside", held.field)
+        held.wait_for("inside", 2)
+        # More than the queue holds: a full one would refuse the last.
+        for _ in range(3 if protocol == "http2" else 12):
+            if protocol == "http2":
+                with Http2(site.tls_port) as client:
+                    name, value = gone.field.split(": ")
+                    for _ in range(100):
+                        client.open("GET", "/app/inside", {name: value}, end=True).reset()
+            else:
+                leaving = [site.wire() for _ in range(100)]
+                for wire in leaving:
+                    wire.request("/app/inside", gone.field)
+                for wire in leaving:
+                    wire.vanish()
+        assert site.ask("/static.txt").status == 200
+        last = stack.enter_context(site.wire())
+        last.request("/app/hello")
+        held.allow("go")
+        assert [wire.read_answer().body for wire in wires] == [b"was inside"] * 2
+        assert last.read_answer().body == b"hello"
+    assert gone.lines() == []
 
 
 def test_vanished_reader_gives_its_thread_back(site):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import h2.connection
 import pytest
@@ -31,6 +32,7 @@ ONE_THREAD = Recipe(
     },
     threads=1,
 )
+TWO_THREADS = replace(ONE_THREAD, threads=3)
 LARGE = b"0123456789abcde\n" * (200 * 64)
 
 
@@ -88,6 +90,19 @@ def test_a_header_filter_that_refuses_costs_no_thread(site):
             assert wire.at_end(), "the connection is closed without an answer"
     site.log.wait_for("invalid range in slice response")
     all_threads_answer(site)
+
+
+def test_a_fragment_that_begins_with_nothing_is_sent_once(start):
+    """Its head leaves with an empty block while it waits for its turn; no block behind that comes twice."""
+    site = start(TWO_THREADS)
+    notes = site.notes()
+    with site.wire() as wire:
+        wire.request("/ssi/two-fragments", notes.field)
+        notes.wait_for("waits")
+        notes.wait_for("began")
+        notes.allow("go")
+        body = wire.read_answer().body
+    assert body == b"the first," + b"".join(b"(%d)" % number + b"b" * 40_000 for number in range(3))
 
 
 def test_a_page_and_its_fragment_do_with_one_thread(start):

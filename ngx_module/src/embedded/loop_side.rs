@@ -167,7 +167,9 @@ impl LoopSide {
         match step(self) {
             Step::Wait => {
                 let waits = !self.output.borrow().is_drained() || self.request.is_buffered();
-                if (waits || self.armed.replace(waits)) && self.request.arm_write() == ERROR {
+                // The timer may be another request's of the connection, which waits for this one now.
+                let is_armed = self.armed.replace(waits) || self.request.has_write_timer();
+                if (waits || is_armed) && self.request.arm_write() == ERROR {
                     self.finish(ERROR, SendError::Server);
                 }
             }
@@ -275,6 +277,8 @@ impl LoopSide {
                 }
                 self.request.stop_read_timer();
                 self.request.block_reading();
+                // Where the body ends is not known: what follows must not be taken for a request.
+                self.request.close_behind_response();
                 Ok(())
             }
         }

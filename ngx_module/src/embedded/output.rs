@@ -104,6 +104,11 @@ impl Output {
         let mut sent = 0;
         while self.busy.front().is_some_and(|piece| piece.left() == 0) {
             let Some(mut piece) = self.busy.pop_front() else { break };
+            // Where the response waits for another one nginx keeps a piece without bytes, too, which looks as
+            // if it were sent: filled again, it would be there twice. A response has two of them at most.
+            if piece.is_special() {
+                continue;
+            }
             sent += piece.clear();
             self.free.push(piece);
         }

@@ -107,6 +107,11 @@ impl Piece {
     pub fn left(&self) -> u64 {
         self.buffer.size()
     }
+
+    /// Whether it was filled with nothing: it only says something of what comes before it.
+    pub fn is_special(&self) -> bool {
+        self.buffer.get(|buffer| buffer.in_file() | buffer.memory()) == 0
+    }
 }
 
 impl Request {

@@ -103,9 +103,9 @@ impl<'a> Conf<'a> {
     }
 
     fn say(&self, level: u32, message: &str) {
+        let (format, text) = (c"%*s".as_ptr(), message.as_ptr());
         // SAFETY: the format takes a length and a pointer to so many bytes.
         unsafe {
-            let (format, text) = (c"%*s".as_ptr(), message.as_ptr());
             ngx_conf_log_error(level as ngx_uint_t, self.raw(), 0, format, message.len(), text);
         }
     }
@@ -129,6 +129,11 @@ impl<'a> Conf<'a> {
     }
 
     /// The cycle that this configuration is of.
+    /// nginx's pid file, as far as the configuration was read.
+    pub fn pid_path(self) -> std::path::PathBuf {
+        self.cycle().pid_path()
+    }
+
     pub(super) fn cycle(self) -> Cycle<'a> {
         Cycle::of(self.0.cycle())
     }

@@ -5,7 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use nginx_sys::{
     ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_del_timer, ngx_event_t, ngx_get_connection,
-    ngx_handle_read_event, ngx_handle_write_event, ngx_log_t, ngx_msec_t,
+    ngx_handle_read_event, ngx_handle_write_event, ngx_log_t, ngx_msec_t, ngx_post_event, ngx_queue_t,
+    ngx_reusable_connection,
 };
 
 use super::OK;
@@ -39,6 +40,13 @@ impl Live<'_, ngx_event_t> {
         }
     }
 
+    /// Has nginx call its handler: in this turn of the loop, or as ready in the next (`posted` and
+    /// `posted_next`).
+    pub(super) fn post(self, queue: *mut ngx_queue_t) {
+        // SAFETY: one of nginx's queues of events; nginx takes the event out when its connection is closed.
+        unsafe { ngx_post_event(self.as_ptr(), queue) };
+    }
+
     /// Notes whether there is something to read, or room to write.
     pub(super) fn set_ready(self, ready: bool) {
         self.set(ready, |event, ready| event.set_ready(ready.into()));
@@ -67,6 +75,12 @@ impl<'a> Live<'a, ngx_connection_t> {
     pub(super) unsafe fn close(self) {
         // SAFETY: the caller's promise.
         unsafe { ngx_close_connection(self.as_ptr()) };
+    }
+
+    /// Says whether nginx may close it when it has none left for a client (`ngx_drain_connections`).
+    pub(super) fn set_reusable(self, is_reusable: bool) {
+        // SAFETY: an open connection of this process's.
+        unsafe { ngx_reusable_connection(self.as_ptr(), is_reusable.into()) };
     }
 
     /// Its socket.

@@ -1,6 +1,6 @@
 //! The process and its log.
 
-use std::ffi::c_void;
+use std::ffi::{OsStr, c_void};
 use std::os::unix::ffi::OsStrExt;
 
 use nginx_sys::{
@@ -162,6 +162,21 @@ impl<'a> Cycle<'a> {
     pub(super) fn core_conf(self) -> Option<&'a ngx_core_conf_t> {
         // SAFETY: the entry of ngx_core_module is this, and made before any other.
         unsafe { self.conf(ngx_core_module.index).cast::<ngx_core_conf_t>().as_ref() }
+    }
+
+    /// What paths of the configuration begin with: where nginx was built to look, or what `-p` said.
+    pub fn prefix(self) -> &'a [u8] {
+        self.0.prefix()
+    }
+
+    /// nginx's pid file, as far as the configuration was read: what `pid` said, or where nginx was built to
+    /// put it.
+    pub fn pid_path(self) -> std::path::PathBuf {
+        // SAFETY: lives as long as the cycle.
+        let written = self.core_conf().map(|core| unsafe { super::bytes_of(core.pid) });
+        let pid = written.filter(|pid| !pid.is_empty()).unwrap_or(nginx_sys::NGX_PID_PATH.to_bytes());
+        // An absolute path stays what it is.
+        std::path::Path::new(OsStr::from_bytes(self.prefix())).join(OsStr::from_bytes(pid))
     }
 
     /// The error log of the process: its file, if it is one, and the level up to which lines are written.

@@ -152,6 +152,7 @@ links! {
     }
     ngx_cycle_t {
         perhaps log: ngx_log_t;
+        text prefix;
     }
     ngx_conf_t {
         always args: ngx_array_t;

@@ -18,7 +18,10 @@ use shared::ffi::recv::recv;
 use super::live::{Live, pointer};
 use super::upstream::Upstream;
 use super::zeroed::Zeroed;
-use super::{Code, DONE, cycle};
+use super::{Code, DONE, ERROR, cycle};
+
+/// How long such a connection is kept, in milliseconds (`keepalive_timeout` of nginx's upstreams).
+const IDLE_TIMEOUT: usize = 60_000;
 
 /// A connection that no request has. It is closed when it is dropped.
 #[derive(Debug)]
@@ -105,12 +108,8 @@ impl Upstream<'_> {
         c.set_log(log);
         c.write().set_ready(true);
         self.peer().set(c.as_ptr(), |peer, c| peer.connection = c);
-        // nginx closes it where this fails.
-        if c.read().watch_read() {
-            Ok(DONE)
-        } else {
-            Err(Error::other("the event method refuses the connection"))
-        }
+        // The request ends with an error of its own, and its connection with it.
+        Ok(if c.read().watch_read() { DONE } else { ERROR })
     }
 
     /// How many bytes of the request left over the peer's connection, if there is one.
@@ -127,6 +126,8 @@ impl Upstream<'_> {
             c.sent = 0;
             c.data = std::ptr::null_mut();
         });
+        c.set_reusable(false);
+        c.read().stop_timer();
         c.set_log(self.peer().log());
         self.peer().set(c.as_ptr(), |peer, c| peer.connection = c);
         DONE
@@ -154,6 +155,8 @@ impl Upstream<'_> {
             c.data = std::ptr::null_mut();
             c.set_idle(1);
         });
+        c.set_reusable(true);
+        c.read().start_timer(IDLE_TIMEOUT);
         c.set_log(Some(log));
         let is_quiet = c.read().get(|read| read.ready()) == 0;
         self.peer().set(std::ptr::null_mut(), |peer, none| peer.connection = none);
@@ -171,7 +174,7 @@ impl IdleConnection {
 
     /// Whether nothing came over it: neither its end, nor the word that the other side takes no more.
     fn is_quiet(&self) -> bool {
-        if self.0.get(|c| c.close()) != 0 {
+        if self.0.get(|c| c.close()) != 0 || self.0.read().get(|read| read.timedout()) != 0 {
             return false;
         }
         let peeked =
@@ -187,12 +190,11 @@ impl IdleConnection {
 impl Drop for IdleConnection {
     fn drop(&mut self) {
         let pool = pointer(self.0.pool());
-        // SAFETY: a living connection that nobody refers to any more, with a pool of its own.
-        unsafe {
-            self.0.close();
-            if !pool.is_null() {
-                ngx_destroy_pool(pool);
-            }
+        // SAFETY: a living connection that nobody refers to any more.
+        unsafe { self.0.close() };
+        if !pool.is_null() {
+            // SAFETY: the connection's own, and nobody else's.
+            unsafe { ngx_destroy_pool(pool) };
         }
     }
 }

@@ -232,6 +232,11 @@ impl Request {
             || self.get(|request| request.aio()) != 0
     }
 
+    /// Whether the clock of `send_timeout` runs.
+    pub fn has_write_timer(self) -> bool {
+        self.live().connection().write().get(|write| write.timer_set()) != 0
+    }
+
     /// Waits for the connection to take more, with `send_timeout`, as nginx's unbuffered upstream does.
     pub fn arm_write(self) -> Code {
         if self.waits_for_its_turn() {

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use nginx_sys::{
     ngx_buf_t, ngx_http_block_reading, ngx_http_client_body_handler_pt, ngx_http_discard_request_body,
     ngx_http_read_client_request_body, ngx_http_read_unbuffered_request_body, ngx_http_request_t,
-    ngx_http_test_reading,
+    ngx_http_test_reading, ngx_posted_events,
 };
 
 use super::Code;
@@ -136,6 +136,18 @@ impl Request {
     /// Watches for a client that goes away, now that it has nothing more to say.
     pub fn watch_for_disconnect(self) {
         self.set_read_handler(Some(ngx_http_test_reading));
+        self.post_read();
+    }
+
+    /// Has nginx look once more at what came along with the request, of which it says nothing a second time:
+    /// it may have been the connection's end.
+    pub fn post_read(self) {
+        // A stream of HTTP/2 has an event that nobody reads.
+        let is_stream = self.get(|request| !request.stream.is_null());
+        let event = self.live().connection().read();
+        if self.is_main() && !is_stream && event.get(|event| event.ready()) != 0 {
+            event.post(&raw mut ngx_posted_events);
+        }
     }
 
     /// Looks at nothing that the client sends.
@@ -153,6 +165,13 @@ impl Request {
         }
         // SAFETY: the request lives.
         unsafe { ngx_http_discard_request_body(self.raw()) }
+    }
+
+    /// Has the connection closed behind the response, whatever the client sends until then, which is read and
+    /// thrown away (`lingering_close`).
+    pub fn close_behind_response(self) {
+        self.set(0, ngx_http_request_t::set_keepalive);
+        self.set(1, ngx_http_request_t::set_lingering_close);
     }
 
     /// Says, before the head leaves, that a connection whose client still waits for `100 Continue` is not

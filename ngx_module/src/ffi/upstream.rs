@@ -111,8 +111,12 @@ impl<'r> Upstream<'r> {
         self.request.get(|request| request.method) & methods as usize != 0
     }
 
-    /// Has nothing more of a streamed body sent.
+    /// Has nothing more of a streamed body sent, nor anything of the request sent again: nginx has given the
+    /// links of a streamed request's chain back already (`ngx_http_upstream_send_request_body`).
     pub fn drop_body(&mut self) {
+        if self.request_sent() && self.request.is_unbuffered() {
+            self.upstream.set(std::ptr::null_mut(), |u, none| u.request_bufs = none);
+        }
         self.request.set(0, ngx_http_request_t::set_request_body_no_buffering);
     }
 
@@ -177,9 +181,11 @@ impl<'r> Upstream<'r> {
     }
 
     /// Whether nginx has a response that has expired, and answers with it when a try fails for `reason`
-    /// (`wsgi_cache_use_stale`).
-    pub fn has_stale(&self, reason: u32) -> bool {
-        self.has_expired() && self.conf().get().cache_use_stale & reason as usize != 0
+    /// (`wsgi_cache_use_stale`, or `stale-if-error` of the response).
+    pub fn has_stale(&self, reason: usize) -> bool {
+        let is_used = self.conf().get().cache_use_stale & reason != 0;
+        let is_allowed = || self.cache().is_some_and(|cache| cache.get(|cache| cache.stale_error()) != 0);
+        self.has_expired() && (is_used || is_allowed())
     }
 
     /// Adds to what a response is cached under. `false`, here and below, when nginx has no memory.

@@ -295,10 +295,11 @@ impl UpstreamConf {
         self.hide_headers(outer, conf, hidden_headers)
     }
 
-    /// Gives temporary files the place of `uwsgi_temp_path`: nginx was built without one of this module's
-    /// own.
+    /// Gives temporary files the place of `uwsgi_temp_path`, since nginx was built without one of this
+    /// module's own, or one in the prefix that nginx was told.
     fn finish_paths(&mut self, conf: &Conf<'_>) -> Option<()> {
-        let name = text(nginx_sys::NGX_HTTP_UWSGI_TEMP_PATH);
+        let is_told = conf.cycle().prefix() != nginx_sys::NGX_PREFIX.to_bytes();
+        let name = text(if is_told { c"wsgi_temp" } else { nginx_sys::NGX_HTTP_UWSGI_TEMP_PATH });
         let mut default = ngx_path_init_t { name, level: [1, 2, 0] };
         let path = &raw mut self.0.temp_path;
         // SAFETY: nginx's own, during the callback; it copies the default.

@@ -41,14 +41,19 @@ impl<'r> Upstream<'r> {
         });
     }
 
-    /// Makes room in the buffer, of which nothing is needed any more: behind what a cache puts before a
-    /// response.
-    pub fn empty_buffer(&mut self) {
+    /// Moves what was not read to where a response begins in the buffer: behind what a cache puts before it.
+    /// What was read before is not a part of what is cached, and its room can be used again.
+    pub fn compact_buffer(&mut self) {
         let offset = self.cache().map_or(0, |cache| cache.get(|cache| cache.header_start));
         self.live().buffer().set(offset, |buffer, offset| {
             let size = buffer.end.addr().saturating_sub(buffer.start.addr());
-            let start = buffer.start.wrapping_add(offset.min(size));
-            (buffer.pos, buffer.last) = (start, start);
+            let (start, length) = (buffer.start.wrapping_add(offset.min(size)), length_of(buffer));
+            if buffer.pos.addr() > start.addr() {
+                // SAFETY: `pos` to `last` lie within the buffer, and `start` before them; slices of `unread`
+                // are not looked at any more.
+                unsafe { start.copy_from(buffer.pos, length) };
+                (buffer.pos, buffer.last) = (start, start.wrapping_add(length));
+            }
         });
     }
 

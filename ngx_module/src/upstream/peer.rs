@@ -40,6 +40,7 @@ impl UpstreamRequest {
         if let Some(fault) = self.fault.take() {
             return self.answer_fault(upstream, fault);
         }
+        self.request.post_read();
         // A streamed body cannot be sent twice, so that its connection is to be one that surely takes it; so
         // is that of another try.
         let is_retry = self.begin_try(upstream);
@@ -54,7 +55,7 @@ impl UpstreamRequest {
             Some(socket) => upstream.use_connection(socket),
             None => match self.connect_anew(upstream) {
                 Some(code) => code,
-                None if upstream.has_stale(NGX_HTTP_UPSTREAM_FT_ERROR) => return DECLINED,
+                None if upstream.has_stale(NGX_HTTP_UPSTREAM_FT_ERROR as usize) => return DECLINED,
                 None => return self.answer_fault(upstream, Fault::Unreachable),
             },
         };
@@ -115,6 +116,10 @@ impl UpstreamRequest {
 
     pub(super) fn disconnect(&mut self, upstream: &mut Upstream<'_>) {
         let Some(conversation) = self.conversation.take() else { return upstream.set_tries(0) };
+        if self.teller.take().is_some() {
+            // Nobody is behind it: what it said is the answer, and it is no connection for the next request.
+            return upstream.set_tries(0);
+        }
         self.settle(upstream, &conversation);
         // All that came was read.
         if !self.ended || !conversation.may_be_kept(&[]) {

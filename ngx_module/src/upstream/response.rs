@@ -46,18 +46,26 @@ impl UpstreamRequest {
             let bytes = upstream.unread();
             let (step, used) = match self.step(upstream, bytes) {
                 Ok(Some(step)) => step,
-                Ok(None) => return AGAIN,
+                Ok(None) => {
+                    upstream.compact_buffer();
+                    return AGAIN;
+                }
                 Err(error) => {
                     self.complain(error);
                     return INVALID_HEADER;
                 }
             };
+            if matches!(step, Step::Head(..)) && upstream.switches().cacheable {
+                // What is cached begins with the head.
+                upstream.compact_buffer();
+            }
+            let is_all = used == bytes.len();
             upstream.consume(used);
             match step {
-                Step::More if used < bytes.len() => {}
+                Step::More if !is_all => {}
                 Step::More => {
                     // Nothing of the head is in the buffer, which has room again.
-                    upstream.empty_buffer();
+                    upstream.compact_buffer();
                     return AGAIN;
                 }
                 Step::Head(head, shape) => return self.take_head(upstream, &head, shape),
@@ -89,7 +97,13 @@ impl UpstreamRequest {
             }
             // nginx's upstreams know no informational responses. The others do not stand before a head.
             None
-            | Some(Event::Informational(_) | Event::WantBody(_) | Event::Data(_) | Event::File { .. })
+            | Some(
+                Event::Unlogged
+                | Event::Informational(_)
+                | Event::WantBody(_)
+                | Event::Data(_)
+                | Event::File { .. },
+            )
             | Some(Event::Flush | Event::Trailers(_) | Event::End) => Step::More,
         };
         Ok(Some((step, bytes.len() - input.len())))
@@ -124,12 +138,13 @@ impl UpstreamRequest {
     /// Answers a status with nginx's own page. nginx has no call for that in here: it is told that another
     /// worker is to be asked, and then that there is none, which ends in the status.
     fn fail(&mut self, upstream: &mut Upstream<'_>, status: u16, retry_after: u16) -> Code {
-        if self.is_retried(upstream, status) {
+        if self.teller.is_none() && self.is_retried(upstream, status) {
             upstream.set_status(status, None);
             return OK;
         }
         self.is_final = true;
-        if retry_after > 0 {
+        // An old response has no need of it.
+        if retry_after > 0 && !retry::is_answered_from_cache(upstream, status) {
             self.request.add_header(HeaderField::Other, b"Retry-After", retry_after.to_string().as_bytes());
         }
         if !retry::is_known(status) {

@@ -44,6 +44,11 @@ pub(super) fn is_known(status: u16) -> bool {
     mask_of(status).is_some()
 }
 
+/// Whether nginx answers with an expired response where a worker answers this status.
+pub(super) fn is_answered_from_cache(upstream: &mut Upstream<'_>, status: u16) -> bool {
+    mask_of(status).is_some_and(|mask| upstream.has_stale(mask))
+}
+
 impl UpstreamRequest {
     /// Makes the upstream as it was before the response that is thrown away now (`reinit_request`).
     pub(super) fn forget_response(&mut self, upstream: &mut Upstream<'_>) {
@@ -103,7 +108,7 @@ impl UpstreamRequest {
     /// for `reason`.
     fn give_up(&mut self, upstream: &mut Upstream<'_>, fault: Fault, reason: u32) {
         upstream.set_tries(0);
-        if !upstream.has_stale(reason) {
+        if !upstream.has_stale(reason as usize) {
             self.fault = Some(fault);
             upstream.drop_body();
             upstream.set_tries(1);

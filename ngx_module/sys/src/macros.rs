@@ -6,7 +6,7 @@ use std::ptr;
 use crate::bindings::{
     NGX_RS_MODULE_SIGNATURE, NGX_TIMER_LAZY_DELAY, nginx_version, ngx_array_t, ngx_cached_time,
     ngx_command_t, ngx_current_msec, ngx_event_t, ngx_event_timer_rbtree, ngx_http_conf_ctx_t, ngx_module_t,
-    ngx_msec_t, ngx_rbtree_delete, ngx_rbtree_insert, ngx_str_t, ngx_uint_t, time_t,
+    ngx_msec_t, ngx_queue_t, ngx_rbtree_delete, ngx_rbtree_insert, ngx_str_t, ngx_uint_t, time_t,
 };
 
 /// `NGX_HTTP_MAIN_CONF_OFFSET`.
@@ -113,5 +113,24 @@ pub unsafe fn ngx_del_timer(event: *mut ngx_event_t) {
         (*event).timer.right = ptr::null_mut();
         (*event).timer.parent = ptr::null_mut();
         (*event).set_timer_set(0);
+    }
+}
+
+/// `ngx_post_event`.
+///
+/// # Safety
+/// `event` is a living event, `queue` one of nginx's queues of events, and this is the event loop's thread.
+pub unsafe fn ngx_post_event(event: *mut ngx_event_t, queue: *mut ngx_queue_t) {
+    // SAFETY: the caller's promise; an event that is not posted is in no queue.
+    unsafe {
+        if (*event).posted() != 0 {
+            return;
+        }
+        (*event).set_posted(1);
+        let link = &raw mut (*event).queue;
+        (*link).prev = (*queue).prev;
+        (*(*link).prev).next = link;
+        (*link).next = queue;
+        (*queue).prev = link;
     }
 }

@@ -77,6 +77,7 @@ impl<'x, X: Exchange> Delivery<'x, X> {
             Event::GoAway if self.ended => {}
             Event::GoAway => return Err(ClientError::GoAway),
             Event::Log(level, message) => self.exchange.log(level, message),
+            Event::Unlogged => {}
             // What stands before a head or behind a body: the server has no way to pass it on.
             Event::Informational(_) | Event::Trailers(_) => {}
             Event::Head { head, .. } => {

@@ -71,6 +71,12 @@ pub enum ChoiceError {
         /// Those that are.
         declared: String,
     },
+    /// A variable chose nothing.
+    #[error(
+        "the variable that chooses the process group of this request is empty: have it say \"embedded\" for the \
+         server's own processes"
+    )]
+    Empty,
     /// A variable may not choose it.
     #[error(
         "the process group \"{0}\" is not one of those that a variable may choose here (WSGIRestrictProcess, \
@@ -89,7 +95,7 @@ impl ChoiceError {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Unknown { .. } | Self::Restricted(_) => Fault::NoGroup,
+            Self::Unknown { .. } | Self::Empty | Self::Restricted(_) => Fault::NoGroup,
             Self::NoPool(_) => Fault::NoPool,
         }
     }
@@ -151,7 +157,7 @@ impl Groups {
     /// Which processes run a request, given what was written and the values of the request's variables. Where
     /// there is a list of those that a variable may choose, the server's own processes have to be in it too
     /// (`%{GLOBAL}` or `embedded`), as in mod_wsgi: whoever sets the variable could otherwise run an
-    /// application as the server's user.
+    /// application as the server's user. A variable without a value chooses nothing.
     ///
     /// # Errors
     /// [`ChoiceError`].
@@ -172,7 +178,8 @@ impl Groups {
 
     /// Which processes the value of a variable chose, if it may. The server's own have to be in the list too
     /// where there is one (`%{GLOBAL}` or `embedded`), as in mod_wsgi: whoever sets the variable could
-    /// otherwise run an application as the server's user.
+    /// otherwise run an application as the server's user. An empty value is a mistake of the configuration,
+    /// and no word for the server's own processes.
     ///
     /// # Errors
     /// [`ChoiceError`].
@@ -181,6 +188,9 @@ impl Groups {
         value: &str,
         restricted: Option<&[String]>,
     ) -> Result<Runs<&ProcessGroup>, ChoiceError> {
+        if value.is_empty() {
+            return Err(ChoiceError::Empty);
+        }
         let is_embedded = |written: &str| Choice::read(written) == Choice::Embedded;
         let is_same = |one: &String| one == value || is_embedded(one) && is_embedded(value);
         if restricted.is_some_and(|allowed| !allowed.iter().any(is_same)) {
@@ -274,7 +284,7 @@ mod tests {
         // Nor is one that there is not.
         assert!(matches!(reach("ship", Some(7)), Err(ChoiceError::Unknown { .. })));
         let unset = groups.decide("%{ENV:GROUP}", Some(&["shop".to_owned()]), |_| None);
-        assert_eq!(unset, Err(ChoiceError::Restricted("embedded".into())));
+        assert_eq!(unset, Err(ChoiceError::Empty));
     }
 
     #[test]
@@ -287,7 +297,11 @@ mod tests {
                 .and_then(|runs| runs.try_map(|conf| Ok(conf.name.clone())))
         };
         let (shop, both) = (["shop".to_owned()], ["shop".to_owned(), "%{GLOBAL}".to_owned()]);
-        for embedded in ["", "%{GLOBAL}", "embedded"] {
+        for allowed in [None, Some(&both[..]), Some(&shop)] {
+            assert_eq!(chosen("", allowed), Err(ChoiceError::Empty));
+        }
+        assert_eq!(ChoiceError::Empty.fault().reply().status, 500);
+        for embedded in ["%{GLOBAL}", "embedded"] {
             assert_eq!(chosen(embedded, None), Ok(Runs::Embedded));
             assert_eq!(chosen(embedded, Some(&both)), Ok(Runs::Embedded));
             assert_eq!(chosen(embedded, Some(&shop)), Err(ChoiceError::Restricted("embedded".into())));

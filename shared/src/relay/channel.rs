@@ -3,9 +3,9 @@
 //! without an end.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::item::{Item, Taken};
 use super::loan::{self, Lent};
 use super::log_queue::{LogQueue, REQUEST_LIMIT};
 use super::registry::Id;
@@ -13,7 +13,6 @@ use super::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_for};
 use crate::exchange::{BodyError, End, SendError};
 use crate::log::Level;
-use crate::wsgi::response::OwnedResponseHead;
 
 /// How many bytes of a response may wait for the client before the thread does.
 pub const WINDOW: usize = 128 * 1024;
@@ -21,38 +20,11 @@ pub const WINDOW: usize = 128 * 1024;
 /// thread.
 pub const HELD_WINDOW: usize = 16 * 1024 * 1024;
 /// How long a thread waits for a response that waits for another one.
-const HELD_TIMEOUT: Duration = Duration::from_secs(60);
+const HELD_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(60) };
 /// How many bytes of a streamed body may wait for the thread before the client does.
 pub const BODY_WINDOW: usize = 256 * 1024;
 /// Up to this size, chunks that follow each other become one.
 const MAX_JOINED: usize = 32 * 1024;
-
-/// A part of the response, on its way to the loop.
-#[derive(Debug)]
-pub enum Item {
-    /// The head.
-    Head(OwnedResponseHead),
-    /// Bytes.
-    Data(Vec<u8>),
-    /// Bytes that the thread keeps in place until they are sent.
-    Lent(Lent),
-    /// A part of a file: from where on, and how much.
-    File(OwnedFd, u64, u64),
-    /// Nothing more comes.
-    End(End),
-}
-
-/// What the loop takes at once. Whatever becomes of it, no thread waits for it: a loan that is dropped is
-/// returned.
-#[derive(Debug, Default)]
-pub struct Taken {
-    /// Parts of the response, in order.
-    pub items: VecDeque<Item>,
-    /// Lines for the log.
-    pub logs: Vec<(Level, Vec<u8>)>,
-    /// Whether the thread waits for the body.
-    pub wants_body: bool,
-}
 
 #[derive(Debug)]
 struct State {
@@ -81,6 +53,8 @@ pub struct Channel {
     outstanding: AtomicUsize,
     window: AtomicUsize,
     is_gone: AtomicBool,
+    /// The thread has waited too long for another response: of this one only the end is taken.
+    is_given_up: AtomicBool,
 }
 
 /// What both sides may do.
@@ -103,6 +77,7 @@ impl Channel {
             outstanding: AtomicUsize::new(0),
             window: AtomicUsize::new(WINDOW),
             is_gone: AtomicBool::new(false),
+            is_given_up: AtomicBool::new(false),
         }
     }
 
@@ -157,11 +132,18 @@ impl Channel {
 
     /// Why nothing can be sent any more, if so.
     pub(super) fn gone(&self) -> Option<SendError> {
-        if self.is_gone.load(Ordering::Acquire) { lock(&self.state).gone } else { None }
+        if !self.is_gone.load(Ordering::Acquire) {
+            return None;
+        }
+        let given_up = self.is_given_up.load(Ordering::Acquire);
+        lock(&self.state).gone.or(given_up.then_some(SendError::TimedOut))
     }
 
-    /// Waits until so many bytes fit into the window.
+    /// Waits until so many bytes fit into the window. Once that took too long, it is over for good.
     pub(super) fn wait_for_room(&self, bytes: usize) -> Result<(), SendError> {
+        if let Some(gone) = self.gone() {
+            return Err(gone);
+        }
         let mut state = lock(&self.state);
         loop {
             if let Some(gone) = state.gone {
@@ -178,6 +160,8 @@ impl Channel {
             let timed_out;
             (state, timed_out) = wait_for(&self.changed, state, HELD_TIMEOUT);
             if timed_out && state.held && state.gone.is_none() {
+                self.is_given_up.store(true, Ordering::Release);
+                self.is_gone.store(true, Ordering::Release);
                 return Err(SendError::TimedOut);
             }
         }
@@ -189,6 +173,18 @@ impl Channel {
         items: impl IntoIterator<Item = Item>,
         wake: impl FnOnce(),
     ) -> Result<(), SendError> {
+        if self.is_given_up.load(Ordering::Acquire) {
+            // What is dropped here may be a loan, which takes the lock.
+            return if items.into_iter().any(|item| matches!(item, Item::End(_))) {
+                self.enqueue([Item::End(End::Cut)], wake)
+            } else {
+                Err(SendError::TimedOut)
+            };
+        }
+        self.enqueue(items, wake)
+    }
+
+    fn enqueue(&self, items: impl IntoIterator<Item = Item>, wake: impl FnOnce()) -> Result<(), SendError> {
         let mut state = lock(&self.state);
         if let Some(gone) = state.gone {
             // The lock goes before `items`: a loan that is returned takes it.

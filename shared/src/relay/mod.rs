@@ -15,6 +15,7 @@
 
 pub mod body;
 pub mod channel;
+pub mod item;
 #[allow(unsafe_code)]
 pub mod loan;
 pub mod log_queue;

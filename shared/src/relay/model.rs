@@ -6,7 +6,8 @@
 
 use loom::thread;
 
-use super::channel::{Channel, Item, LoopEnd};
+use super::channel::{Channel, LoopEnd};
+use super::item::Item;
 use super::queue::{LoopQueue, Wake};
 use super::registry::Id;
 use super::sync::{Arc, Condvar, Mutex, lock, wait};

@@ -7,12 +7,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use super::body::Body;
-use super::channel::{Channel, HELD_WINDOW, Item, LoopEnd, WINDOW};
+use super::channel::{Channel, HELD_WINDOW, LoopEnd, WINDOW};
+use super::item::Item;
 use super::loan::Lent;
 use super::queue::{LoopQueue, Wake};
 use super::registry::Id;
 use super::sync::Arc;
-use super::thread_side::{EventLoop, MIN_LENT, ThreadSide};
+use super::thread_side::{EventLoop, MAX_LENT, MIN_LENT, ThreadSide};
 use crate::exchange::{BodyError, End, Exchange, SendError};
 use crate::http::packed::Packer;
 use crate::log::Level;
@@ -219,6 +220,53 @@ fn a_page_that_waits_for_its_fragment_does_not_hold_its_thread() {
     // 3.2 MB, of which nobody takes anything.
     const { assert!(HELD_WINDOW > 100 * 32 * 1024) };
     assert_eq!(result.recv_timeout(LIMIT), Ok(Ok(())));
+}
+
+#[test]
+fn a_page_that_waits_too_long_for_its_fragment_is_cut_once() {
+    let end = new_end();
+    end.hold(true);
+    let (_announced, result) = serve(&end, Body::Empty, |exchange| {
+        exchange.send_head(head().view())?;
+        let sent = std::iter::repeat_with(|| exchange.send(&[b'x'; 32 * 1024]));
+        let failed = sent.take(HELD_WINDOW).find_map(Result::err);
+        // An application that goes on all the same does not wait again, and has nothing sent.
+        let more = (exchange.send(b"more"), exchange.send(&[b'y'; MIN_LENT]), exchange.flush());
+        exchange.end(End::Complete);
+        Ok::<_, SendError>((failed, more))
+    });
+    let timed_out = Err(SendError::TimedOut);
+    let expected = (Some(SendError::TimedOut), (timed_out, timed_out, timed_out));
+    assert_eq!(result.recv_timeout(LIMIT), Ok(Ok(expected)));
+    let items = end.take(true).items;
+    assert!(matches!(items.back(), Some(Item::End(End::Cut))), "{:?}", items.back());
+    let is_end = |item: &&Item| matches!(item, Item::End(_));
+    assert_eq!(items.iter().filter(is_end).count(), 1);
+}
+
+#[test]
+fn a_large_block_of_a_page_that_waits_is_copied_in_parts() {
+    let end = new_end();
+    end.hold(true);
+    let (announced, result) =
+        serve(&end, Body::Empty, |exchange| exchange.send(&vec![b'x'; HELD_WINDOW + 3 * MAX_LENT]));
+    let mut copied = 0;
+    let failed = loop {
+        match result.recv_timeout(Duration::from_millis(1)) {
+            Ok(served) => break served,
+            Err(RecvTimeoutError::Disconnected) => panic!("the thread is gone"),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        for _ in announced.try_iter() {
+            for item in end.take(true).items {
+                if let Item::Lent(lent) = item {
+                    copied += end.copy(lent).len();
+                }
+            }
+        }
+    };
+    assert_eq!(failed, Err(SendError::TimedOut), "nobody took anything");
+    assert!(copied <= HELD_WINDOW + MAX_LENT, "{copied} bytes were copied");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::os::fd::BorrowedFd;
 
 use super::body::{Body as Stored, StoredBody};
-use super::channel::{Channel, Item};
+use super::channel::Channel;
+use super::item::Item;
 use super::sync::Arc;
 use crate::exchange::{Body, BodyError, End, Exchange, SendError};
 use crate::http::packed::Packed;
@@ -12,6 +13,8 @@ use crate::wsgi::response::{OwnedResponseHead, ResponseHead};
 
 /// From this size on, bytes are sent from where they lie.
 pub const MIN_LENT: usize = 64 * 1024;
+/// So many of them at a time: the loop copies what has to wait for another response.
+pub const MAX_LENT: usize = 4 * 1024 * 1024;
 /// Smaller parts are put together up to this size before the loop gets them.
 const MAX_PENDING: usize = 32 * 1024;
 
@@ -138,7 +141,7 @@ impl<L: EventLoop> Exchange for ThreadSide<L> {
             return Err(gone);
         }
         if data.len() >= MIN_LENT {
-            return self.lend(data);
+            return data.chunks(MAX_LENT).try_for_each(|part| self.lend(part));
         }
         self.pending.data.extend_from_slice(data);
         if self.pending.data.len() >= MAX_PENDING {

@@ -55,7 +55,7 @@ macro_rules! nginx_upstream_directives {
                 "size", default "twice the larger of `wsgi_buffer_size` and a buffer of `wsgi_buffers`",
                 "How much is written to such a file at a time";
             c"wsgi_temp_path" Path(temp_path) takes
-                "path [level1 [level2 [level3]]]", default "that of `uwsgi_temp_path`",
+                "path [level1 [level2 [level3]]]", default "`wsgi_temp` in the directory that `nginx -p` named; without it that of `uwsgi_temp_path`",
                 "Where such files lie",
                 other "nginx was built without a place of this module's own";
             c"wsgi_connect_timeout" Milliseconds(connect_timeout) takes

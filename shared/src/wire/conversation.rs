@@ -6,13 +6,14 @@
 //! receives into, a blocking client what `recvmsg` gave it; data is handed out as a part of these bytes, so
 //! that neither has to copy it.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use super::decode::{Reader, Side, WireError, header};
 use super::encode;
 use super::event::{BeforeHead, Begun, Cut, Event};
+use super::file_range::regular;
 use super::frame::{BodyMode, Frame, HEADER, Kind, Received};
+use super::log_limit::LogLimit;
 use super::session::ServerSide;
 use crate::exchange::BodyError;
 use crate::wsgi::response::OwnedResponseHead;
@@ -58,6 +59,7 @@ struct State {
     is_file: bool,
     body: RequestBody,
     before_head: BeforeHead,
+    logged: LogLimit,
     /// The worker gave the request back that was open.
     is_given_back: bool,
     /// It broke the protocol: nothing more is read.
@@ -82,6 +84,7 @@ impl Conversation {
             is_file: false,
             body: RequestBody::Unasked,
             before_head: BeforeHead { log_lines: 0, log_bytes: 0, informational: 0, wanted: 0 },
+            logged: LogLimit::NOTHING,
             is_given_back: false,
             broken: None,
         };
@@ -98,6 +101,7 @@ impl Conversation {
         let exchange = state.session.begin(head_only)?;
         state.is_file = false;
         state.before_head = BeforeHead::default();
+        state.logged = LogLimit::default();
         state.body = match body {
             BodyMode::None | BodyMode::Pushed => RequestBody::Unasked,
             BodyMode::Pulled => RequestBody::Resting,
@@ -298,7 +302,9 @@ impl State {
                     self.before_head.log_lines = self.before_head.log_lines.saturating_add(1);
                     self.before_head.log_bytes += message.len() as u64;
                 }
-                Event::Log(level, message)
+                self.logged
+                    .admit(level, message)
+                    .map_or(Event::Unlogged, |(level, line)| Event::Log(level, line))
             }
             Frame::WantBody(wanted) => {
                 if self.body != RequestBody::Resting {
@@ -357,16 +363,6 @@ impl State {
     fn expect_descriptor(&self, may_wait: bool) -> Result<(), WireError> {
         if may_wait || self.descriptor.is_none() { Ok(()) } else { Err(WireError::Descriptor) }
     }
-}
-
-/// Refuses what is not a regular file or has less than the range: a worker is trusted with the bytes of a
-/// file, not with what a read of a device, a FIFO or one of the kernel's own files would do to the server's
-/// process.
-fn regular(file: OwnedFd, offset: u64, length: u64) -> Result<OwnedFd, WireError> {
-    let file = File::from(file);
-    let about = file.metadata().map_err(|_| WireError::Descriptor)?;
-    let is_within = offset.checked_add(length).is_some_and(|end| end <= about.len());
-    if about.is_file() && is_within { Ok(file.into()) } else { Err(WireError::NotInFile) }
 }
 
 /// Reads the head of a response that was kept as its worker sent it, as nginx's cache does: whatever stands

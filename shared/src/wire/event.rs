@@ -22,6 +22,8 @@ pub enum Event<'c, 'i> {
     },
     /// A line for the error log.
     Log(Level, &'c [u8]),
+    /// A line beyond what one request may write there: nothing is to be done.
+    Unlogged,
     /// The application waits for the body: one portion of at most so many bytes, at least one, has to be sent
     /// with [`Conversation::send_body`](super::Conversation::send_body). Only where the request said
     /// [`BodyMode::Pulled`](super::BodyMode::Pulled).

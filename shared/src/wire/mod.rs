@@ -17,7 +17,9 @@ pub mod conversation;
 pub mod decode;
 pub mod encode;
 pub mod event;
+pub mod file_range;
 pub mod frame;
+mod log_limit;
 pub mod session;
 
 pub use conversation::Conversation;

@@ -27,6 +27,8 @@ enum Receiving {
         budget: Budget,
         /// Whether it can have one at all.
         has_body: bool,
+        /// Whether the fields behind it have come: nothing of it may follow, nor they again.
+        is_over: bool,
     },
     /// It said that it takes no more.
     Closed,
@@ -124,15 +126,23 @@ impl ServerSide {
             (Receiving::Head(head_only), Frame::Head { head, .. }) => {
                 let has_body = !*head_only && head.has_body();
                 let budget = Budget::new(if has_body { head.view().length } else { Some(0) });
-                self.state = Receiving::Body { budget, has_body };
+                self.state = Receiving::Body { budget, has_body, is_over: false };
                 Ok(())
             }
+            (
+                Receiving::Body { is_over: true, .. },
+                Frame::Chunk(_) | Frame::File { .. } | Frame::Flush | Frame::Trailers(_),
+            ) => order,
             (Receiving::Body { budget, .. }, Frame::Chunk(data)) => spend(budget, data.len() as u64),
             (Receiving::Body { budget, .. }, Frame::File { length, .. }) => {
                 self.files += 1;
                 spend(budget, *length)
             }
-            (Receiving::Body { .. }, Frame::Flush | Frame::Trailers(_)) => Ok(()),
+            (Receiving::Body { .. }, Frame::Flush) => Ok(()),
+            (Receiving::Body { is_over, .. }, Frame::Trailers(_)) => {
+                *is_over = true;
+                Ok(())
+            }
             (Receiving::Body { budget, .. }, Frame::End) => {
                 let missing = budget.missing();
                 self.state = Receiving::Idle;

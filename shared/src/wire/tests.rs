@@ -256,3 +256,55 @@ fn a_request_is_held_to_its_order() {
     assert_eq!(requests.take(&body), Err(WireError::Order(Kind::Body)));
     assert_eq!(WorkerSide::new().take(&body), Err(WireError::NotNeat));
 }
+
+#[test]
+fn nothing_of_a_body_follows_the_fields_behind_it() {
+    let frames = |after: &[Kind]| {
+        let mut bytes = Vec::new();
+        encode::hello(&mut bytes);
+        assert!(encode::head(&mut bytes, Kind::Head, 1, response("200 OK", &[]).view()));
+        encode::data(&mut bytes, Kind::Chunk, 1, b"four");
+        bytes.extend_from_slice(&encode::header(Kind::Trailers, 1, 0));
+        for kind in after {
+            match kind {
+                Kind::Chunk => encode::data(&mut bytes, Kind::Chunk, 1, b"more"),
+                Kind::Log => encode::log(&mut bytes, 1, Level::Info, b"a line"),
+                kind => bytes.extend_from_slice(&encode::header(*kind, 1, 0)),
+            }
+        }
+        bytes
+    };
+    let judged = |bytes: Vec<u8>| {
+        let (mut reader, mut side, mut input) = (Reader::new(Side::Worker), ServerSide::new(), &bytes[..]);
+        side.begin(false);
+        while let Some(received) = reader.next(&mut input).unwrap() {
+            side.take(&received)?;
+        }
+        Ok(())
+    };
+    assert_eq!(judged(frames(&[Kind::Log, Kind::End])), Ok(()));
+    for kind in [Kind::Trailers, Kind::Chunk, Kind::Flush] {
+        assert_eq!(judged(frames(&[kind])), Err(WireError::Order(kind)));
+    }
+}
+
+#[test]
+fn a_worker_that_only_logs_is_heard_so_far_and_no_further() {
+    let mut conversation = Conversation::new();
+    conversation.begin(false, BodyMode::None).unwrap();
+    let mut hello = Vec::new();
+    encode::hello(&mut hello);
+    assert!(conversation.next(&mut &hello[..]).unwrap().is_none());
+    let mut line = Vec::new();
+    encode::log(&mut line, 1, Level::Info, &[b'x'; 100_000]);
+    let (mut written, mut left_out) = (0, 0);
+    for _ in 0..200 {
+        match conversation.next(&mut &line[..]).unwrap() {
+            Some(Event::Log(_, line)) => written += line.len(),
+            Some(Event::Unlogged) => left_out += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(written < 10 << 20, "{written} bytes");
+    assert!(left_out > 100, "{left_out} lines were left out");
+}

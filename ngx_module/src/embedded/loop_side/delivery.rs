@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use shared::exchange::{End, SendError};
-use shared::relay::channel::Item;
+use shared::relay::item::Item;
 use shared::wsgi::response::OwnedResponseHead;
 
 use super::{LoopSide, Step, find};

@@ -60,7 +60,7 @@ impl UpstreamRequest {
             }
             // Whatever comes is handed on at once, so that there is nothing to flush; nginx's upstreams of
             // this kind have no trailers. The others do not stand here.
-            Event::Flush | Event::Trailers(_) => Part::Nothing,
+            Event::Flush | Event::Trailers(_) | Event::Unlogged => Part::Nothing,
             Event::Informational(_) | Event::Head { .. } | Event::WantBody(_) | Event::GoAway => {
                 Part::Nothing
             }

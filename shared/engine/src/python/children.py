@@ -28,6 +28,12 @@ def _restrict_signals():
     signal.signal = restricted
 
 
+def _leave_as_the_server_expects():
+    """nginx replaces no worker that exits with 2; httpd ends when a child exits with 15, and calls it sick with 7."""
+    leave, server = os._exit, os.getpid()
+    os._exit = lambda status: leave(1 if os.getpid() == server and status & 0xFF in (2, 7, 15) else status)
+
+
 def _unblocked(fork_exec):
     """Children of the application get every signal, whatever the server's threads block for themselves."""
 

@@ -306,6 +306,7 @@ def configure(directories):
     _let_children_have_signals()
     _let_children_have_no_sockets()
     _restrict_signals()
+    _leave_as_the_server_expects()
     return log
 
 

@@ -13,6 +13,7 @@ use shared::exchange::{Body, BodyError, End, Exchange, SendError};
 use shared::http::key::Key;
 use shared::http::packed::get;
 use shared::log::Level;
+use shared::wire::file_range::is_at_rest;
 use shared::wire::frame::LONGEST_DATA;
 use shared::wire::{Kind, encode};
 use shared::wsgi::response::ResponseHead;
@@ -278,10 +279,10 @@ impl Exchange for DaemonExchange {
     fn send_file(&mut self, file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SendError> {
         let connection = Arc::clone(&self.connection);
         let mut outbound = connection.outbound();
-        let Some(head) = outbound.head_at else {
+        let Some(head) = outbound.head_at.filter(|_| is_at_rest(file)) else {
             drop(outbound);
             // Something has left already: the server may be about to store the response, and takes bytes
-            // only.
+            // only. Or the server would not take the file, whose bytes lie nowhere.
             return self.send_read(file, offset, length);
         };
         encode::mark_file(&mut outbound.buffer, head);

@@ -63,6 +63,7 @@ fn read(conversation: &mut Conversation, mut input: &[u8]) -> Result<Vec<String>
             Event::WantBody(wanted) => format!("WantBody {wanted}"),
             event @ (Event::Informational(_)
             | Event::Flush
+            | Event::Unlogged
             | Event::Trailers(_)
             | Event::End
             | Event::GoAway) => {
