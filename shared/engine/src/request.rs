@@ -286,12 +286,12 @@ impl Request {
     fn step(&self, exchange: &mut Option<ForeignExchange>, length: u64) -> Result<Option<u64>, Refusal> {
         let step = self.response().block(length)?;
         if let Some(head) = step.head {
-            open(exchange)?.send_head(head.view()).map_err(Refusal::Server)?;
+            open(exchange)?.send_head(head.view()).map_err(|error| self.lose(error))?;
         }
         Ok(step.admitted)
     }
 
-    /// A part of the body did not leave.
+    /// The head, or a part of the body, did not leave.
     fn lose(&self, error: SendError) -> Refusal {
         self.response().lose();
         Refusal::Server(error)
