@@ -291,7 +291,7 @@ impl Request {
         Ok(step.admitted)
     }
 
-    /// The head or a part of the body did not leave.
+    /// The head, or a part of the body, did not leave.
     fn lose(&self, error: SendError) -> Refusal {
         self.response().lose();
         Refusal::Server(error)

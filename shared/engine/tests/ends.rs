@@ -88,3 +88,13 @@ fn write_of_what_nobody_gets_ends_with_the_client() {
     let acts = Call::new(&path).method("HEAD").refuse_after(0).run();
     assert_eq!(acts.last(), Some(&Act::End(End::Cut)), "{acts:?}");
 }
+
+#[test]
+fn a_head_that_the_server_refuses_is_no_whole_response() {
+    let path = script(
+        "refused.wsgi",
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'x']",
+    );
+    let acts = Call::new(&path).refusing_the_head().run();
+    assert_eq!(acts.last(), Some(&Act::End(End::Cut)), "{acts:?}");
+}

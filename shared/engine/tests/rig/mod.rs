@@ -112,6 +112,7 @@ pub struct Call {
     body: Option<Vec<Result<Vec<u8>, BodyError>>>,
     memory: Option<Vec<u8>>,
     refuse_after: usize,
+    refuses_head: bool,
     instant: bool,
     panic: bool,
     while_reading: Option<Hook>,
@@ -149,6 +150,7 @@ impl Call {
             body: None,
             memory: None,
             refuse_after: usize::MAX,
+            refuses_head: false,
             instant: true,
             panic: false,
             while_reading: None,
@@ -190,6 +192,12 @@ impl Call {
     /// The client goes away after so many sends.
     pub fn refuse_after(mut self, sends: usize) -> Self {
         self.refuse_after = sends;
+        self
+    }
+
+    /// The server refuses the head.
+    pub fn refusing_the_head(mut self) -> Self {
+        self.refuses_head = true;
         self
     }
 
@@ -236,6 +244,7 @@ impl Call {
             parts,
             memory: self.memory,
             left: self.refuse_after,
+            refuses_head: self.refuses_head,
             instant: self.instant,
             panic: self.panic,
             while_reading: self.while_reading,
@@ -254,6 +263,7 @@ pub struct Recorded {
     parts: Option<Vec<Result<Vec<u8>, BodyError>>>,
     memory: Option<Vec<u8>>,
     left: usize,
+    refuses_head: bool,
     instant: bool,
     panic: bool,
     while_reading: Option<Hook>,
@@ -310,6 +320,9 @@ impl Exchange for Recorded {
     }
 
     fn send_head(&mut self, head: ResponseHead<'_>) -> Result<(), SendError> {
+        if self.refuses_head {
+            return Err(SendError::Server);
+        }
         let fields = head.fields().map(|(name, value)| (text(name), text(value))).collect();
         self.act(Act::Head(head.status, fields, head.length));
         Ok(())
