@@ -60,7 +60,7 @@ def application(environ, start_response):
     def blocks():
         for number in range(20000):
             yield b"x" * 500
-            print("block", number, "." * 700)
+            print("block", number, "." * 300)
     return blocks()
 """
 
@@ -79,5 +79,6 @@ def test_client_that_does_not_read_what_prints_holds_up_nobody(start):
             assert site.ask("/about").status == 200
         wire.socket.settimeout(60)
         assert len(wire.read_to_end()) > 20000 * 500
-    site.log.wait_for("block 19999")
+    # A group that writes faster than its log is read has some of its lines dropped, and counted.
+    site.log.wait_for("block 19999|[0-9]+ lines were dropped")
     site.log.allow_failures()
