@@ -144,9 +144,7 @@ mod tests {
         let handovers = Handovers::new(1).unwrap();
         let clone = |socket: &OwnedFd| socket.try_clone().unwrap();
         let others = Handovers { pairs: handovers.pairs.iter().map(|(a, b)| (clone(a), clone(b))).collect() };
-        let memory = shared::launch::memory().unwrap();
-        memory.set_len(Scoreboard::size(1, 1) as u64).unwrap();
-        let board = Arc::new(Scoreboard::map(&memory, 1, 1).unwrap());
+        let board = Arc::new(Scoreboard::new(1, 1).unwrap());
         let limits = Limits {
             threads: 1,
             queue_size: 10,
