@@ -129,7 +129,10 @@ def shout():
 def unserved():
     """The listener waits, and nobody is left to serve it."""
     set_blocking()
-    os.kill(os.getppid(), signal.SIGKILL)
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as words:
+            if int(name) != os.getpid() and words.read().startswith((b"neatd: zygote mallory", b"(wsgi:mallory)")):
+                os.kill(int(name), signal.SIGKILL)
     os._exit(0)
 
 

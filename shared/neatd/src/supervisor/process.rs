@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Pid, pipe2};
 use shared::launch::handover::{GroupSpec, Handover};
 use shared::launch::lifeline::Lifeline;
@@ -71,6 +71,8 @@ pub fn sealed(conf: &Handover, spec: &GroupSpec) -> std::io::Result<std::fs::Fil
 
 /// Gives a warden a socket; `false` where it does not read, or is gone.
 pub fn send_socket(to: BorrowedFd<'_>, socket: &ListenSocket) -> bool {
+    // A process of the group's may have changed this for everybody who has it (fcntl(2), F_SETFL).
+    let _ = fcntl(&socket.listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
     let order =
         Order::Socket { slot: socket.slot, own_path: socket.own_path.clone(), clients: socket.clients };
     orders::send(to, &order, Some(socket.listener.as_fd()))
