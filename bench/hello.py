@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = Path(os.environ.get("NEAT_MODULES", ROOT / "build/modules"))
+#: A server of this name with the modules of --before.
+BEFORE = "before:"
 HTTPD_MODULES = "/usr/lib/apache2/modules"
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -80,9 +82,10 @@ def mod_wsgi():
 class Server:
     """A server in the foreground of a process group of its own."""
 
-    def __init__(self, name, run):
+    def __init__(self, name, run, modules=MODULES):
         self.name = name
         self.run = Path(run)
+        name = name.removeprefix(BEFORE)
         self.port = free_port()
         (self.run / "hello.wsgi").write_text(APPLICATION)
         self.run.chmod(0o755)
@@ -91,7 +94,7 @@ class Server:
         options = f"app processes=2 threads=5{' user=www-data' if root else ''}"
         is_daemon = name.endswith("-daemon")
         if name.startswith(("neat-httpd", "mod_wsgi")):
-            module = f"LoadModule wsgi_module {MODULES}/mod_neat.so" if name.startswith("neat") else mod_wsgi()
+            module = f"LoadModule wsgi_module {modules}/mod_neat.so" if name.startswith("neat") else mod_wsgi()
             user = "User www-data\nGroup www-data" if root else ""
             group = f"WSGIDaemonProcess {options}\nWSGIProcessGroup app\nWSGISocketPrefix {run}/wsgi" if is_daemon else ""
             text = HTTPD.format(run=run, port=self.port, modules=HTTPD_MODULES, module=module, user=user, group=group)
@@ -106,7 +109,7 @@ class Server:
                 self.start_uwsgi()
             group = f"wsgi_daemon_process {options}; wsgi_process_group app; wsgi_socket_prefix {run}/wsgi;" if is_daemon else ""
             user = "user www-data;" if root else ""
-            text = NGINX.format(run=run, port=self.port, neat=MODULES, content=content, user=user, group=group)
+            text = NGINX.format(run=run, port=self.port, neat=modules, content=content, user=user, group=group)
             conf = self.run / "nginx.conf"
             command = ["nginx", "-p", str(run), "-e", str(self.run / "error.log"), "-c", str(conf)]
         conf.write_text(text)
@@ -196,14 +199,19 @@ def main():
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--servers", nargs="+", default=["neat-httpd", "mod_wsgi", "neat-nginx", "nginx-static"])
+    parser.add_argument("--before", type=Path, help="modules of another build: each neat-* runs with these too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="neat-bench-") as top:
         os.chmod(top, 0o755)
         servers = []
         for name in options.servers:
-            run = Path(top) / name
-            run.mkdir()
-            servers.append(Server(name, run))
+            builds = {name: MODULES}
+            if options.before and name.startswith("neat-"):
+                builds[BEFORE + name] = options.before.resolve()
+            for label, modules in builds.items():
+                run = Path(top) / label.replace(":", "-")
+                run.mkdir()
+                servers.append(Server(label, run, modules))
         try:
             for server in servers:
                 server.measure(1, options.connections)
