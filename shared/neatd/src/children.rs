@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use crate::procfs;
 use crate::warden::deaths::Death;
@@ -59,6 +59,16 @@ pub fn signal(child: Pid, signal: Signal) -> bool {
         libc::waitid(libc::P_PID, id, &raw mut about, flags) == 0
     };
     is_child && kill(child, signal).is_ok()
+}
+
+/// Whether a process is a user's, as the kernel says; `false` where it is gone.
+pub fn is_of_user(pid: Pid, user: Uid) -> bool {
+    let id = u32::try_from(pid.as_raw()).ok().filter(|id| *id > 1);
+    // The owner of the directory would be root for a process that has made itself unreadable (proc(5)).
+    let status = id.and_then(|id| procfs::read(&Path::new(&id.to_string()).join("status")));
+    let line = status.as_deref().unwrap_or_default().lines().find_map(|line| line.strip_prefix("Uid:"));
+    let real = line.and_then(|line| line.split_whitespace().next()).and_then(|text| text.parse().ok());
+    real == Some(user.as_raw())
 }
 
 /// Has this process inherit whatever its descendants leave behind.
@@ -125,6 +135,16 @@ mod tests {
         assert!(signal(pid, Signal::SIGKILL));
         child.wait().unwrap();
         assert!(!signal(pid, Signal::SIGKILL), "it was reaped: the number may be another's");
+    }
+
+    #[test]
+    fn a_number_that_is_no_process_has_no_user() {
+        let own = nix::unistd::geteuid();
+        assert!(is_of_user(Pid::this(), own));
+        assert!(!is_of_user(Pid::this(), Uid::from_raw(own.as_raw() + 1)));
+        for other in [-1, 0, 1, i32::MIN, i32::MAX] {
+            assert!(!is_of_user(Pid::from_raw(other), own), "{other}");
+        }
     }
 
     #[test]

@@ -118,6 +118,23 @@ pub enum Report {
 }
 
 impl Report {
+    /// The same with its texts in one line each: what a process says of itself must not pass for another
+    /// line of the log.
+    #[must_use]
+    pub fn in_one_line(mut self) -> Self {
+        let join = |text: &mut String| {
+            if text.contains(['\n', '\r']) {
+                *text = text.replace('\r', "").replace('\n', "\\n");
+            }
+        };
+        match &mut self {
+            Self::Unable { why } | Self::Replace { why, .. } => join(why),
+            Self::Ready { failed } | Self::Serving { failed, .. } => failed.iter_mut().for_each(join),
+            Self::Threaded { .. } | Self::Forked { .. } | Self::Died { .. } => {}
+        }
+        self
+    }
+
     /// The same with its texts cut, so that it is no longer than a fact may be. Of several targets each keeps
     /// as much as any other, and its end, which tells paths apart; how many there are stays.
     #[must_use]

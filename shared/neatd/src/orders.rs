@@ -188,6 +188,12 @@ impl Superior {
     /// # Errors
     /// A sentence for the log.
     pub fn ask(&mut self, status: Status) -> Result<(Order, Option<OwnedFd>), String> {
+        // An answer that came too late for what it was asked for is not this one's.
+        while let Some((order, descriptor)) = self.recv() {
+            if !matches!(order, Order::Done | Order::Refused { .. }) {
+                self.early.push_back((order, descriptor));
+            }
+        }
         self.say(status);
         let begin = Instant::now();
         while !self.is_gone {

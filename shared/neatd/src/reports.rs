@@ -5,6 +5,7 @@
 //! counted.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -49,7 +50,8 @@ pub fn send(report: &Report) {
 pub fn log(level: Level, text: &[u8]) {
     let line = Line::new(level, text);
     if !REPORTS.get().is_some_and(|reports| reports.log(&line)) {
-        eprintln!("{}", line.text());
+        // Which may be nobody's, too: that is no reason to end a request.
+        let _ = writeln!(std::io::stderr(), "{}", line.text());
     }
 }
 

@@ -20,9 +20,9 @@ use shared::launch::lifeline::Lifeline;
 use shared::launch::renewal::{self, Receiver, RenewalError};
 use shared::log::Level;
 
-use self::orphans::{Orphans, Retired};
+use self::orphans::{Left, Orphans, Retired};
 use self::process::Chief;
-use self::ward::Ward;
+use self::ward::{STOP_GRACE, Ward};
 use crate::children::Wait;
 use crate::log::Log;
 use crate::warden::deaths::Death;
@@ -128,7 +128,7 @@ impl Supervisor {
                 last = Instant::now();
                 self.look_at_the_clock();
             }
-            self.wards.retain(|_, ward| !ward.is_over());
+            self.forget_removed();
             if self.stopping && self.wards.is_empty() && self.retired.is_empty() {
                 break;
             }
@@ -184,19 +184,43 @@ impl Supervisor {
         });
         for (group, timeout) in taken_over {
             self.orphans.end(&group, timeout);
-            let retired = self.retired.iter().filter(|retired| retired.name == group);
             // It may not see by itself that another generation has the group's name, in a root directory of
             // its own.
-            retired.filter_map(|retired| retired.pid).for_each(|pid| {
-                children::signal(pid, Signal::SIGTERM);
-            });
+            let retired = self.retired.iter_mut().filter(|retired| retired.name == group);
+            retired.for_each(|retired| retired.end(timeout + STOP_GRACE));
         }
+        self.forget_retired();
+    }
+
+    /// Lets go of retired wardens that have ended and are not needed any more.
+    fn forget_retired(&mut self) {
+        self.retired.retain(|retired| {
+            let is_over = retired.pid.is_none() && retired.deadline.is_some();
+            if is_over {
+                retired.remove_sockets();
+            }
+            !is_over
+        });
+    }
+
+    /// Lets go of groups that the configuration has no more, and of what is left of them.
+    fn forget_removed(&mut self) {
+        let over: Vec<String> =
+            self.wards.values().filter(|ward| ward.is_over()).map(|ward| ward.name().to_owned()).collect();
+        for name in over {
+            self.wards.remove(&name);
+            self.orphans.end(&name, ORPHAN_TIMEOUT);
+            let retired = self.retired.iter_mut().filter(|retired| retired.name == name);
+            retired.for_each(|retired| retired.end(ORPHAN_TIMEOUT));
+        }
+        self.forget_retired();
     }
 
     fn look_at_the_clock(&mut self) {
         self.follow_the_log();
         self.each(|ward, chief| ward.tick(chief));
         self.orphans.enforce();
+        self.retired.iter().for_each(Retired::enforce);
     }
 
     /// Where the log was rotated everybody is to write to the new one.
@@ -278,9 +302,10 @@ impl Supervisor {
             return;
         }
         self.each(|ward, chief| ward.stop(chief.conf));
-        for pid in self.retired.iter().filter_map(|retired| retired.pid) {
-            children::signal(pid, Signal::SIGTERM);
-        }
+        let timeouts = self.conf.groups.iter().map(|spec| spec.conf.shutdown_timeout);
+        let timeout = timeouts.max().unwrap_or_default() + STOP_GRACE;
+        self.retired.iter_mut().for_each(|retired| retired.end(timeout));
+        self.forget_retired();
         for group in self.orphans.groups() {
             self.orphans.end(&group, ORPHAN_TIMEOUT);
         }
@@ -290,35 +315,46 @@ impl Supervisor {
     /// and may come faster than it is taken.
     fn reap(&mut self) {
         self.has_more_ended = true;
+        let mut left: BTreeMap<String, Left> = BTreeMap::new();
         for _ in 0..MAX_REAPED {
             let Ok(Some((pid, death))) = children::reap(Wait::AnyEnded) else {
                 self.has_more_ended = false;
-                return;
+                break;
             };
-            self.has_ended(pid, death);
+            if let Some(one) = self.has_ended(pid, death) {
+                left.insert(one.group.clone(), one);
+            }
         }
+        if left.is_empty() {
+            return;
+        }
+        let wards = self.wards.values().filter_map(Ward::pid);
+        let known = wards.chain(self.retired.iter().filter_map(|retired| retired.pid)).collect();
+        left.values().for_each(|left| self.orphans.adopt(left, &known));
     }
 
-    fn has_ended(&mut self, pid: Pid, death: Death) {
+    /// A child has ended; what it may have left behind.
+    fn has_ended(&mut self, pid: Pid, death: Death) -> Option<Left> {
+        let soon = Some(Instant::now() + ORPHAN_TIMEOUT);
         let name =
             self.wards.values().find(|ward| ward.pid() == Some(pid)).map(|ward| ward.name().to_owned());
-        let soon = Instant::now() + ORPHAN_TIMEOUT;
-        let of = if let Some(name) = name {
+        if let Some(group) = name {
             let mut chief = Chief { conf: &self.conf, lifeline: &self.lifeline, log: &mut self.log };
-            let ward = self.wards.get_mut(&name);
-            let is_followed = ward.is_some_and(|ward| ward.has_lost_warden(&mut chief, death));
-            (name, (!is_followed).then_some(soon))
-        } else if let Some(index) = self.retired.iter().position(|retired| retired.pid == Some(pid)) {
-            let retired = self.retired.swap_remove(index);
-            retired.remove_sockets();
-            (retired.name, Some(soon))
-        } else if let Some(of) = self.orphans.remove(pid) {
-            of
-        } else {
-            return;
-        };
-        let wards = self.wards.values().filter_map(Ward::pid);
-        let known: Vec<Pid> = wards.chain(self.retired.iter().filter_map(|retired| retired.pid)).collect();
-        self.orphans.adopt(&of.0, of.1, &known);
+            let ward = self.wards.get_mut(&group)?;
+            let user = ward.user();
+            let deadline = if ward.has_lost_warden(&mut chief, death) { None } else { soon };
+            return Some(Left { group, user, deadline });
+        }
+        if let Some(retired) = self.retired.iter_mut().find(|retired| retired.pid == Some(pid)) {
+            retired.pid = None;
+            // What it leaves serves until another generation does.
+            let deadline = retired.deadline.and(soon);
+            let left = Left { group: retired.name.clone(), user: retired.user, deadline };
+            self.forget_retired();
+            return Some(left);
+        }
+        let (group, deadline) = self.orphans.remove(pid)?;
+        let user = self.wards.get(&group).and_then(Ward::user);
+        Some(Left { group, user, deadline })
     }
 }

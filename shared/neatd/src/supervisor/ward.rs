@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, read};
+use nix::unistd::{Pid, Uid, read};
 use shared::launch::handover::{GroupSpec, Handover, socket_path};
 use shared::log::Level;
+use shared::preflight::identity::Identity;
 
 use super::orphans::Retired;
 use super::process::{Chief, Warden, is_same_process, sealed, send_socket, spawn};
@@ -27,13 +28,15 @@ const MAX_STATUSES: usize = 32;
 /// A start in which nothing happens for so long makes room for those of other groups.
 const LOADING_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a warden has beyond what its processes have to leave.
-const STOP_GRACE: Duration = Duration::from_secs(5);
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// A warden that lived so long was well.
 const WELL: Duration = Duration::from_secs(10);
 
 /// A group.
 pub struct Ward {
     spec: GroupSpec,
+    /// Whose its processes are, where that could be found out.
+    user: Option<Uid>,
     warden: Option<Warden>,
     /// What was bound for its generations, by slot.
     sockets: [Option<ListenSocket>; SLOTS],
@@ -55,6 +58,7 @@ impl Ward {
     /// A group, with its socket and its warden. `count` is how many sockets were bound for it by another one.
     pub fn start(chief: &mut Chief<'_>, spec: GroupSpec, count: u64) -> Self {
         let mut ward = Self {
+            user: None,
             spec,
             warden: None,
             sockets: [const { None }; SLOTS],
@@ -94,8 +98,14 @@ impl Ward {
         self.warden.as_ref().is_some_and(|warden| orders::send(warden.orders.as_fd(), order, descriptor))
     }
 
+    /// Whose its processes are, where that could be found out.
+    pub const fn user(&self) -> Option<Uid> {
+        self.user
+    }
+
     fn start_warden(&mut self, chief: &mut Chief<'_>) {
         self.restart = None;
+        self.user = Identity::of(&self.spec.conf, chief.conf.server_user).ok().map(|identity| identity.uid);
         // Whoever asks before it is there waits at its socket. What goes wrong with that is said when the
         // warden asks for one.
         let socket = match self.public {
@@ -230,8 +240,9 @@ impl Ward {
             }
             Status::Publish(slot) => {
                 let done = self.publish(chief.conf, slot);
+                let is_done = done.is_ok();
                 self.send(&answer(done), None);
-                return true;
+                return is_done;
             }
             Status::Remove(slot) => self.remove(chief.conf, slot),
         }
@@ -255,8 +266,12 @@ impl Ward {
     /// The configuration has it, as this says. What a warden is at its start, another user say, takes another
     /// warden: `false`, and this one serves until that one's generation does.
     pub fn keep(&mut self, chief: &mut Chief<'_>, spec: &GroupSpec, is_same_user: bool) -> bool {
-        if self.warden.is_some() && !(is_same_user && is_same_process(&self.spec, spec)) {
-            return false;
+        if !(is_same_user && is_same_process(&self.spec, spec)) {
+            if self.warden.is_some() {
+                return false;
+            }
+            // What was bound for another user, whose processes may still have it, is not for this one.
+            (0..SLOTS).for_each(|slot| self.remove(chief.conf, slot));
         }
         self.spec = spec.clone();
         self.is_removed = false;
@@ -274,7 +289,8 @@ impl Ward {
         let public = self.public_path(conf);
         let sockets = self.sockets.into_iter().flatten().map(|socket| socket.own_path).collect();
         let name = self.spec.conf.name;
-        Retired { name, count: self.count, pid: self.warden.map(|warden| warden.pid), sockets, public }
+        let pid = self.warden.map(|warden| warden.pid);
+        Retired { name, user: self.user, count: self.count, pid, sockets, public, deadline: None }
     }
 
     /// The configuration has it no more.

@@ -8,6 +8,9 @@ use crate::log::Log;
 /// The longest text of a line, in bytes; what is behind it is cut off.
 const MAX_TEXT: usize = 96 * 1024;
 
+/// A short line, in bytes.
+const SHORT: usize = 512;
+
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
@@ -35,9 +38,10 @@ impl Line {
         &self.text
     }
 
-    /// How many lines of the log it is.
+    /// How many lines of the log it is; of one that is long, how many short ones it counts for.
     pub fn count(&self) -> u32 {
-        u32::try_from(self.text.lines().count()).unwrap_or(u32::MAX).max(1)
+        let lines = self.text.lines().map(|line| 1 + line.len() / SHORT).sum::<usize>();
+        u32::try_from(lines).unwrap_or(u32::MAX).max(1)
     }
 
     /// Writes it, as a line of a group's.

@@ -5,6 +5,7 @@ use nix::unistd::Pid;
 use shared::log::Level;
 
 use super::group::Group;
+use super::lines::Line;
 use super::site::Site;
 use super::workers::Phase;
 use crate::control::Report;
@@ -27,11 +28,14 @@ impl Group {
     }
 
     fn take(&mut self, site: &mut Site, number: u64, report: Report) {
-        match report {
+        match report.in_one_line() {
             Report::Unable { why } if self.is_next(number) => self.give_up_next(site, &why),
             Report::Unable { why } => {
-                let text = format!("process group {}: a process cannot start: {why}", self.name());
-                site.say(Level::Error, &text);
+                let name = self.name().to_owned();
+                site.write(
+                    &Line::new(Level::Error, format!("a process cannot start: {why}").as_bytes()),
+                    &name,
+                );
             }
             Report::Ready { failed } => self.is_loaded(site, number, failed),
             Report::Threaded { slot } => self.has_threads(site, number, slot),

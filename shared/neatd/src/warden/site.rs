@@ -133,7 +133,7 @@ impl Site {
     /// # Errors
     /// A sentence for the log.
     pub fn prepare(&mut self, socket: &ListenSocket) -> Result<(), String> {
-        self.superior.ask(Status::Prepare(socket.slot)).map(drop)
+        self.superior.ask(Status::Prepare(socket.slot)).and_then(|answer| done(&answer.0))
     }
 
     /// Has servers find a generation.
@@ -141,11 +141,19 @@ impl Site {
     /// # Errors
     /// A sentence for the log.
     pub fn publish(&mut self, socket: &ListenSocket) -> Result<(), String> {
-        self.superior.ask(Status::Publish(socket.slot)).map(drop)
+        self.superior.ask(Status::Publish(socket.slot)).and_then(|answer| done(&answer.0))
     }
 
     /// Has a generation's socket removed.
     pub fn remove(&self, slot: usize) {
         self.superior.say(Status::Remove(slot));
+    }
+}
+
+fn done(answer: &Order) -> Result<(), String> {
+    if matches!(answer, Order::Done) {
+        Ok(())
+    } else {
+        Err("neatd's supervisor did something else".to_owned())
     }
 }
