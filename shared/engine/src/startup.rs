@@ -15,6 +15,11 @@ use shared::log::Level;
 use crate::interpreter::{self, Interpreter};
 use crate::{request, threads};
 
+/// How many times as long as the startup timeout a load may take where its thread is needed for something
+/// else. What is raised in a load may leave what it loads half made for good (Django's registry of
+/// applications, say), so that one that is only slow must not meet it.
+const END_FACTOR: u32 = 4;
+
 /// When the load that is under way began.
 #[derive(Debug, Default)]
 pub struct Startup(Mutex<Option<Instant>>);
@@ -79,8 +84,12 @@ impl Watch {
         let unwatched = format!("nobody watches over the load of {target}");
         let watch = move || {
             guard("the watch over a load", (), || {
-                if is_done.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                let is_late = |time| is_done.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+                if is_late(limit) {
                     say(&target, limit, loader, ends);
+                    if ends && is_late(limit * (END_FACTOR - 1)) {
+                        end(&target, loader);
+                    }
                 }
             });
         };
@@ -94,10 +103,24 @@ impl Watch {
     }
 }
 
+/// Raises in a load that does not end.
+fn end(target: &str, loader: u64) {
+    interpreter::log(Level::Error, format!("the load of {target} is ended").as_bytes());
+    threads::attached(|py| {
+        if let Ok(interpreter) = Interpreter::get() {
+            threads::raise(py, loader, &interpreter.not_loaded);
+        }
+    });
+}
+
 /// Two lines: the second needs the GIL, which the load may never let go.
 fn say(target: &str, limit: Duration, loader: u64, ends: bool) {
     let seconds = limit.as_secs_f64();
-    let what = if ends { "the load is ended" } else { "it may go on" };
+    let what = if ends {
+        format!("it is ended after {} s", (limit * END_FACTOR).as_secs_f64())
+    } else {
+        "it may go on".to_owned()
+    };
     let about = format!(
         "{target} is still being loaded after {seconds} s (startup timeout): {what}, and requests that wait for it \
          get 503. A script that calls a server's run() needs if __name__ == \"__main__\": before it; an application \
@@ -108,9 +131,6 @@ fn say(target: &str, limit: Duration, loader: u64, ends: bool) {
         let Ok(interpreter) = Interpreter::get() else { return };
         if let Ok(stack) = interpreter.stack_of.bind(py).call1((loader,)) {
             interpreter::log(Level::Error, format!("the load of {target} is here:\n{stack}").as_bytes());
-        }
-        if ends {
-            threads::raise(py, loader, &interpreter.not_loaded);
         }
     });
 }

@@ -155,8 +155,12 @@ impl Connection {
             let left = self.limits.receive_timeout.saturating_sub(begin.elapsed());
             let Some(client) = delivery.client() else { return Ok(()) };
             let first = hang_up::wait(self.socket.as_fd(), client, left.min(GONE_INTERVAL));
-            if first == First::Readable || left.is_zero() {
+            if first == First::Readable {
                 return Ok(());
+            }
+            if left.is_zero() {
+                let limit = self.limits.receive_timeout.as_secs_f64();
+                return Err(ClientError::TimedOut(limit, "response-socket-timeout"));
             }
             if let Some(gone) = delivery.exchange().gone() {
                 return Err(ClientError::Client(gone));

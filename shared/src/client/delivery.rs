@@ -120,6 +120,8 @@ impl<'x, X: Exchange> Delivery<'x, X> {
         self.log(reply.map_or(Level::Info, |reply| reply.level), error);
         match reply {
             Some(reply) if !self.head_sent => self.refuse(reply.status, reply.retry_after),
+            // The client has gone. One that reads on must not take an empty response for the application's.
+            None if !self.head_sent => self.end(End::Status(400)),
             _ => self.end(End::Cut),
         }
     }

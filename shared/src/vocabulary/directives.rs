@@ -167,7 +167,8 @@ pub const DIRECTIVES: &[Directive] = &[
         syntax: "seconds",
         default: "15",
         doc: c"how long an application may take to load in the server's own processes before the log says where it is, \
-               and requests for it get 503 instead of waiting; process groups have the option startup-timeout",
+               and requests for it get 503 instead of waiting; a load in a thread that serves requests is ended after \
+               four times as long; process groups have the option startup-timeout",
     },
     Directive {
         setting: Setting::SocketPrefix,
