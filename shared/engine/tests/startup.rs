@@ -35,7 +35,8 @@ fn a_load_that_does_not_end_is_said_and_ended_and_who_waits_for_it_is_refused() 
         let call = Call::new(&path);
         std::thread::spawn(move || call.run())
     };
-    let (level, line) = wait_for_line("still being loaded after 0.5 s (startup timeout): it is ended after 2 s");
+    let (level, line) =
+        wait_for_line("still being loaded after 0.5 s (startup timeout): it is ended after 2 s");
     assert_eq!(level, Level::Error);
     assert!(line.contains("stuck.wsgi") && line.contains("__main__"), "{line}");
     let (_, stack) = wait_for_line("is here:");
