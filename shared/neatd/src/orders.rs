@@ -259,6 +259,19 @@ mod tests {
         assert_eq!(known, 4 + 3 * SLOTS);
     }
 
+    /// A supervisor that answers each byte that it reads with the next of these.
+    fn answering(ours: OwnedFd, read: OwnedFd, answers: Vec<Order>) -> std::thread::JoinHandle<Vec<u8>> {
+        std::thread::spawn(move || {
+            let answer = |order: Order| {
+                let mut byte = [0];
+                assert_eq!(nix::unistd::read(&read, &mut byte), Ok(1));
+                assert!(send(ours.as_fd(), &order, Some(read.as_fd())));
+                byte[0]
+            };
+            answers.into_iter().map(answer).collect()
+        })
+    }
+
     #[test]
     fn what_comes_before_an_answer_waits() {
         let (ours, theirs) = pair().unwrap();
@@ -266,16 +279,17 @@ mod tests {
         let mut superior = Superior::new(theirs, write);
         assert!(superior.next().is_none());
         assert!(send(ours.as_fd(), &Order::Ping, None));
-        assert!(send(ours.as_fd(), &Order::Done, Some(read.as_fd())));
+        // An answer to what was asked before, and given up.
+        assert!(send(ours.as_fd(), &Order::Refused { why: "late".to_owned() }, None));
+        let refused = Order::Refused { why: "no".to_owned() };
+        let supervisor = answering(ours, read, vec![Order::Done, refused]);
         let (answer, descriptor) = superior.ask(Status::Publish(3)).unwrap();
         assert!(answer == Order::Done && descriptor.is_some());
-        let mut byte = [0];
-        assert_eq!(nix::unistd::read(&read, &mut byte), Ok(1));
-        assert_eq!(Status::from_byte(byte[0]), Some(Status::Publish(3)));
         assert_eq!(superior.next().map(|(order, _)| order), Some(Order::Ping));
-        assert!(send(ours.as_fd(), &Order::Refused { why: "no".to_owned() }, None));
         assert_eq!(superior.ask(Status::WantsSocket).unwrap_err(), "no");
-        drop(ours);
+        let said = supervisor.join().unwrap();
+        let said: Vec<_> = said.into_iter().map(Status::from_byte).collect();
+        assert_eq!(said, [Some(Status::Publish(3)), Some(Status::WantsSocket)]);
         assert!(superior.ask(Status::WantsSocket).unwrap_err().ends_with("is gone"));
         assert!(superior.is_gone() && superior.descriptor().is_none());
     }
